@@ -1,0 +1,1 @@
+//! One partition's log and the data directory that holds many.

@@ -1,0 +1,1 @@
+//! The metadata image: record types, apply, snapshot, local metadata log.

@@ -1,0 +1,1 @@
+//! Sans-I/O Kafka requests and responses, both directions.

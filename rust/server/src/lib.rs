@@ -1,0 +1,1 @@
+//! Sockets, framing, the produce and fetch fast path; all else goes to a ControlPlane.
