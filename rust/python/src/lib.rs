@@ -1,1 +1,12 @@
 //! The PyO3 skin: mqlog._native.
+
+use pyo3::prelude::*;
+
+mod capi;
+mod records;
+
+#[pymodule(name = "_native")]
+fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    capi::register(module)?;
+    records::register(module)
+}
