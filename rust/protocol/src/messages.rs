@@ -1,0 +1,24 @@
+//! Typed structs, generated, for the few messages that Rust itself reads and writes whole.
+//!
+//! Everything else crosses as a [`crate::value::Value`]; produce and fetch, which must not copy,
+//! have walkers of their own ([`crate::produce`], [`crate::fetch`]).
+
+use crate::error::DecodeError;
+use crate::reader::Reader;
+
+pub mod api_versions;
+pub mod list_offsets;
+pub mod metadata;
+pub mod offset_for_leader_epoch;
+
+/// Reads a value that is nullable in some versions only.
+fn not_null<'a, T>(
+    reader: &mut Reader<'a>,
+    strict: bool,
+    read: impl FnOnce(&mut Reader<'a>) -> Result<Option<T>, DecodeError>,
+) -> Result<Option<T>, DecodeError> {
+    match read(reader)? {
+        None if strict => Err(reader.unexpected_null()),
+        value => Ok(value),
+    }
+}

@@ -1,0 +1,2 @@
+"""Python: stub for now."""
+def python_files(): return {}
