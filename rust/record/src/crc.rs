@@ -1,6 +1,9 @@
 //! CRC-32C (Castagnoli), the checksum of a batch from its attributes on.
 
 /// The CRC-32C of `bytes`, by hardware where there is any.
+///
+/// One path for every length: below 512 bytes a plain loop over the CRC instruction is 1-3 ns
+/// faster, above it several times slower, so a second path would not pay for itself.
 #[inline]
 pub fn crc32c(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
