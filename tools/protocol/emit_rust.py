@@ -75,6 +75,7 @@ def table(message: Message) -> str:
 /// `{message.name}`
 pub static {name}: MessageSpec = MessageSpec {{
     name: "{message.name}",
+    module: "{message.module}",
     api_key: {message.key},
     kind: Kind::{KINDS.get(message.kind, "Data")},
     versions: Versions {{ min: {message.versions.min}, max: {message.versions.max} }},
@@ -121,7 +122,7 @@ def tables() -> dict[str, str]:
 
 def index(every: list[Message], modules: list[str]) -> str:
     """tables.rs: the modules and the ways to find a message."""
-    text = f"{NOTE}//! Every message of Kafka 4.3.1 that clients and brokers exchange, one file an API.\n"
+    text = f"{NOTE}//! Every message of Kafka 4.3.1 that clients and brokers exchange, by API.\n"
     text += "\nuse crate::schema::{Kind, MessageSpec};\n\n"
     text += "const MAX: i16 = i16::MAX;\n\n"
     for module in modules:
@@ -130,12 +131,14 @@ def index(every: list[Message], modules: list[str]) -> str:
     for message in every:
         text += f"    &{message.module}::{static(message, message.name)},\n"
     text += "];\n"
-    for kind, what in (("request", "Request"), ("response", "Response")):
+    for kind in ("request", "response"):
         text += f"\n/// The {kind} of an API.\n"
         text += f"pub fn {kind}(api_key: i16) -> Option<&'static MessageSpec> {{\n"
         text += "    Some(match api_key {\n"
         for message in sorted((m for m in every if m.kind == kind), key=lambda m: m.key):
-            text += f"        {message.key} => &{message.module}::{static(message, message.name)},\n"
+            text += (
+                f"        {message.key} => &{message.module}::{static(message, message.name)},\n"
+            )
         text += "        _ => return None,\n    })\n}\n"
     text += """
 /// The request or response of an API; no other kind has a key of its own.
@@ -175,11 +178,15 @@ pub enum ApiKey {{
 """
     text += "".join(f"    {name} = {key},\n" for key, name, _ in apis)
     text += "}\n\nstruct Row(ApiKey, &'static str, Versions, i16, Option<Versions>);\n\n"
-    text += "// API, name, versions that exist, first flexible one, versions Kafka 4.3.1 advertises.\n"
+    text += (
+        "// API, name, versions that exist, first flexible one, versions Kafka 4.3.1 advertises.\n"
+    )
     text += "static ROWS: &[Row] = &[\n"
     for key, name, advertised in apis:
         message = requests.get(int(key))
-        exists = f"v({message.versions.min}, {message.versions.max})" if message else "Versions::NONE"
+        exists = (
+            f"v({message.versions.min}, {message.versions.max})" if message else "Versions::NONE"
+        )
         flexible = "i16::MAX" if not message or message.flexible == MAX else str(message.flexible)
         stated = f"Some(v({advertised.replace('-', ', ')}))" if advertised != "-" else "None"
         text += f'    Row(ApiKey::{name}, "{name}", {exists}, {flexible}, {stated}),\n'
@@ -237,7 +244,9 @@ impl ApiKey {
 def error_code() -> str:
     """error_code.rs"""
     codes = [(int(code), name, flags, text) for code, name, flags, text in rows("errors.txt")]
-    variants = "".join(f"    /// {text}\n    {camel(name)} = {code},\n" for code, name, _, text in codes)
+    variants = "".join(
+        f"    /// {text}\n    {camel(name)} = {code},\n" for code, name, _, text in codes
+    )
     table_ = "".join(
         f'    Row(ErrorCode::{camel(name)}, "{name}", {str("r" in flags).lower()}, '
         f'{str("m" in flags).lower()}, "{text}"),\n'

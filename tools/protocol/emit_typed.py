@@ -161,9 +161,7 @@ def tagged_parts(message: Message, fields: list[Field]) -> tuple[str, str]:
         f'{one.tag} => {{ reader.field("{one.name}"); this.{one.name} = {read(message, one)}; }}'
         for one in fields
     )
-    reading = (
-        "reader.tags(flexible, |tag, reader| { match tag {" + arms + "_ => {} } Ok(()) })?;"
-    )
+    reading = "reader.tags(flexible, |tag, reader| { match tag {" + arms + "_ => {} } Ok(()) })?;"
     count = " + ".join(f"u32::from(self.{one.name} != default.{one.name})" for one in fields)
     writing = f"let default = Self::default(); if flexible {{ writer.uvarint({count});"
     for one in fields:

@@ -44,7 +44,8 @@ HEADER = """\
 
 def load(path: Path) -> dict[str, Any]:
     """One table, without the comments that JSON does not know."""
-    return json.loads(re.sub(r"(?m)^\s*//.*$|\s//[^\"\n]*$", "", path.read_text()))
+    table: dict[str, Any] = json.loads(re.sub(r"(?m)^\s*//.*$|\s//[^\"\n]*$", "", path.read_text()))
+    return table
 
 
 def span(text: str) -> str:

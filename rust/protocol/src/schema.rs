@@ -40,6 +40,8 @@ impl Versions {
 pub struct MessageSpec {
     /// Kafka's name, such as `FetchRequest`.
     pub name: &'static str,
+    /// The module that holds it, in Rust and in Python.
+    pub module: &'static str,
     /// The API it belongs to, or -1.
     pub api_key: i16,
     /// What it is for.

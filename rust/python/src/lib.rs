@@ -3,10 +3,12 @@
 use pyo3::prelude::*;
 
 mod capi;
+mod codec;
 mod records;
 
 #[pymodule(name = "_native")]
 fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     capi::register(module)?;
+    codec::register(module)?;
     records::register(module)
 }

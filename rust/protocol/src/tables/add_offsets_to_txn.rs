@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `AddOffsetsToTxnRequest`
 pub static ADD_OFFSETS_TO_TXN_REQUEST: MessageSpec = MessageSpec {
     name: "AddOffsetsToTxnRequest",
+    module: "add_offsets_to_txn",
     api_key: 25,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 4 },
@@ -25,6 +26,7 @@ static ADD_OFFSETS_TO_TXN_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `AddOffsetsToTxnResponse`
 pub static ADD_OFFSETS_TO_TXN_RESPONSE: MessageSpec = MessageSpec {
     name: "AddOffsetsToTxnResponse",
+    module: "add_offsets_to_txn",
     api_key: 25,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 4 },

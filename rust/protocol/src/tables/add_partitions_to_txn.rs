@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `AddPartitionsToTxnRequest`
 pub static ADD_PARTITIONS_TO_TXN_REQUEST: MessageSpec = MessageSpec {
     name: "AddPartitionsToTxnRequest",
+    module: "add_partitions_to_txn",
     api_key: 24,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 5 },
@@ -45,6 +46,7 @@ static ADD_PARTITIONS_TO_TXN_REQUEST_ADD_PARTITIONS_TO_TXN_TOPIC: StructSpec = S
 /// `AddPartitionsToTxnResponse`
 pub static ADD_PARTITIONS_TO_TXN_RESPONSE: MessageSpec = MessageSpec {
     name: "AddPartitionsToTxnResponse",
+    module: "add_partitions_to_txn",
     api_key: 24,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 5 },

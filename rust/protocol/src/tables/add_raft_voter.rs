@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `AddRaftVoterRequest`
 pub static ADD_RAFT_VOTER_REQUEST: MessageSpec = MessageSpec {
     name: "AddRaftVoterRequest",
+    module: "add_raft_voter",
     api_key: 80,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 1 },
@@ -36,6 +37,7 @@ static ADD_RAFT_VOTER_REQUEST_LISTENER: StructSpec = StructSpec {
 /// `AddRaftVoterResponse`
 pub static ADD_RAFT_VOTER_RESPONSE: MessageSpec = MessageSpec {
     name: "AddRaftVoterResponse",
+    module: "add_raft_voter",
     api_key: 80,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 1 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `AllocateProducerIdsRequest`
 pub static ALLOCATE_PRODUCER_IDS_REQUEST: MessageSpec = MessageSpec {
     name: "AllocateProducerIdsRequest",
+    module: "allocate_producer_ids",
     api_key: 67,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -23,6 +24,7 @@ static ALLOCATE_PRODUCER_IDS_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `AllocateProducerIdsResponse`
 pub static ALLOCATE_PRODUCER_IDS_RESPONSE: MessageSpec = MessageSpec {
     name: "AllocateProducerIdsResponse",
+    module: "allocate_producer_ids",
     api_key: 67,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

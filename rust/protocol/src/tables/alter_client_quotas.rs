@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `AlterClientQuotasRequest`
 pub static ALTER_CLIENT_QUOTAS_REQUEST: MessageSpec = MessageSpec {
     name: "AlterClientQuotasRequest",
+    module: "alter_client_quotas",
     api_key: 49,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 1 },
@@ -48,6 +49,7 @@ static ALTER_CLIENT_QUOTAS_REQUEST_OP_DATA: StructSpec = StructSpec {
 /// `AlterClientQuotasResponse`
 pub static ALTER_CLIENT_QUOTAS_RESPONSE: MessageSpec = MessageSpec {
     name: "AlterClientQuotasResponse",
+    module: "alter_client_quotas",
     api_key: 49,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 1 },

@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `AlterConfigsRequest`
 pub static ALTER_CONFIGS_REQUEST: MessageSpec = MessageSpec {
     name: "AlterConfigsRequest",
+    module: "alter_configs",
     api_key: 33,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 2 },
@@ -40,6 +41,7 @@ static ALTER_CONFIGS_REQUEST_ALTERABLE_CONFIG: StructSpec = StructSpec {
 /// `AlterConfigsResponse`
 pub static ALTER_CONFIGS_RESPONSE: MessageSpec = MessageSpec {
     name: "AlterConfigsResponse",
+    module: "alter_configs",
     api_key: 33,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 2 },

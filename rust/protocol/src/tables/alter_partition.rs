@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `AlterPartitionRequest`
 pub static ALTER_PARTITION_REQUEST: MessageSpec = MessageSpec {
     name: "AlterPartitionRequest",
+    module: "alter_partition",
     api_key: 56,
     kind: Kind::Request,
     versions: Versions { min: 2, max: 3 },
@@ -52,6 +53,7 @@ static ALTER_PARTITION_REQUEST_BROKER_STATE: StructSpec = StructSpec {
 /// `AlterPartitionResponse`
 pub static ALTER_PARTITION_RESPONSE: MessageSpec = MessageSpec {
     name: "AlterPartitionResponse",
+    module: "alter_partition",
     api_key: 56,
     kind: Kind::Response,
     versions: Versions { min: 2, max: 3 },

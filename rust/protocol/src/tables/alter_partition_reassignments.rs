@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `AlterPartitionReassignmentsRequest`
 pub static ALTER_PARTITION_REASSIGNMENTS_REQUEST: MessageSpec = MessageSpec {
     name: "AlterPartitionReassignmentsRequest",
+    module: "alter_partition_reassignments",
     api_key: 45,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 1 },
@@ -40,6 +41,7 @@ static ALTER_PARTITION_REASSIGNMENTS_REQUEST_REASSIGNABLE_PARTITION: StructSpec 
 /// `AlterPartitionReassignmentsResponse`
 pub static ALTER_PARTITION_REASSIGNMENTS_RESPONSE: MessageSpec = MessageSpec {
     name: "AlterPartitionReassignmentsResponse",
+    module: "alter_partition_reassignments",
     api_key: 45,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 1 },

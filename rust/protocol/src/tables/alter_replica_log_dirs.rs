@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `AlterReplicaLogDirsRequest`
 pub static ALTER_REPLICA_LOG_DIRS_REQUEST: MessageSpec = MessageSpec {
     name: "AlterReplicaLogDirsRequest",
+    module: "alter_replica_log_dirs",
     api_key: 34,
     kind: Kind::Request,
     versions: Versions { min: 1, max: 2 },
@@ -38,6 +39,7 @@ static ALTER_REPLICA_LOG_DIRS_REQUEST_ALTER_REPLICA_LOG_DIR_TOPIC: StructSpec = 
 /// `AlterReplicaLogDirsResponse`
 pub static ALTER_REPLICA_LOG_DIRS_RESPONSE: MessageSpec = MessageSpec {
     name: "AlterReplicaLogDirsResponse",
+    module: "alter_replica_log_dirs",
     api_key: 34,
     kind: Kind::Response,
     versions: Versions { min: 1, max: 2 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `AlterShareGroupOffsetsRequest`
 pub static ALTER_SHARE_GROUP_OFFSETS_REQUEST: MessageSpec = MessageSpec {
     name: "AlterShareGroupOffsetsRequest",
+    module: "alter_share_group_offsets",
     api_key: 91,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -39,6 +40,7 @@ static ALTER_SHARE_GROUP_OFFSETS_REQUEST_ALTER_SHARE_GROUP_OFFSETS_REQUEST_PARTI
 /// `AlterShareGroupOffsetsResponse`
 pub static ALTER_SHARE_GROUP_OFFSETS_RESPONSE: MessageSpec = MessageSpec {
     name: "AlterShareGroupOffsetsResponse",
+    module: "alter_share_group_offsets",
     api_key: 91,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `AlterUserScramCredentialsRequest`
 pub static ALTER_USER_SCRAM_CREDENTIALS_REQUEST: MessageSpec = MessageSpec {
     name: "AlterUserScramCredentialsRequest",
+    module: "alter_user_scram_credentials",
     api_key: 51,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -42,6 +43,7 @@ static ALTER_USER_SCRAM_CREDENTIALS_REQUEST_SCRAM_CREDENTIAL_UPSERTION: StructSp
 /// `AlterUserScramCredentialsResponse`
 pub static ALTER_USER_SCRAM_CREDENTIALS_RESPONSE: MessageSpec = MessageSpec {
     name: "AlterUserScramCredentialsResponse",
+    module: "alter_user_scram_credentials",
     api_key: 51,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

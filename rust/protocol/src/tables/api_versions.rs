@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `ApiVersionsRequest`
 pub static API_VERSIONS_REQUEST: MessageSpec = MessageSpec {
     name: "ApiVersionsRequest",
+    module: "api_versions",
     api_key: 18,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 4 },
@@ -23,6 +24,7 @@ static API_VERSIONS_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `ApiVersionsResponse`
 pub static API_VERSIONS_RESPONSE: MessageSpec = MessageSpec {
     name: "ApiVersionsResponse",
+    module: "api_versions",
     api_key: 18,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 4 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `AssignReplicasToDirsRequest`
 pub static ASSIGN_REPLICAS_TO_DIRS_REQUEST: MessageSpec = MessageSpec {
     name: "AssignReplicasToDirsRequest",
+    module: "assign_replicas_to_dirs",
     api_key: 73,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -47,6 +48,7 @@ static ASSIGN_REPLICAS_TO_DIRS_REQUEST_PARTITION_DATA: StructSpec = StructSpec {
 /// `AssignReplicasToDirsResponse`
 pub static ASSIGN_REPLICAS_TO_DIRS_RESPONSE: MessageSpec = MessageSpec {
     name: "AssignReplicasToDirsResponse",
+    module: "assign_replicas_to_dirs",
     api_key: 73,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `BeginQuorumEpochRequest`
 pub static BEGIN_QUORUM_EPOCH_REQUEST: MessageSpec = MessageSpec {
     name: "BeginQuorumEpochRequest",
+    module: "begin_quorum_epoch",
     api_key: 53,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 1 },
@@ -52,6 +53,7 @@ static BEGIN_QUORUM_EPOCH_REQUEST_LEADER_ENDPOINT: StructSpec = StructSpec {
 /// `BeginQuorumEpochResponse`
 pub static BEGIN_QUORUM_EPOCH_RESPONSE: MessageSpec = MessageSpec {
     name: "BeginQuorumEpochResponse",
+    module: "begin_quorum_epoch",
     api_key: 53,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 1 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `BrokerHeartbeatRequest`
 pub static BROKER_HEARTBEAT_REQUEST: MessageSpec = MessageSpec {
     name: "BrokerHeartbeatRequest",
+    module: "broker_heartbeat",
     api_key: 63,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 2 },
@@ -28,6 +29,7 @@ static BROKER_HEARTBEAT_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `BrokerHeartbeatResponse`
 pub static BROKER_HEARTBEAT_RESPONSE: MessageSpec = MessageSpec {
     name: "BrokerHeartbeatResponse",
+    module: "broker_heartbeat",
     api_key: 63,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 2 },

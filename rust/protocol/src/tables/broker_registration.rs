@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `BrokerRegistrationRequest`
 pub static BROKER_REGISTRATION_REQUEST: MessageSpec = MessageSpec {
     name: "BrokerRegistrationRequest",
+    module: "broker_registration",
     api_key: 62,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 4 },
@@ -49,6 +50,7 @@ static BROKER_REGISTRATION_REQUEST_FEATURE: StructSpec = StructSpec {
 /// `BrokerRegistrationResponse`
 pub static BROKER_REGISTRATION_RESPONSE: MessageSpec = MessageSpec {
     name: "BrokerRegistrationResponse",
+    module: "broker_registration",
     api_key: 62,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 4 },

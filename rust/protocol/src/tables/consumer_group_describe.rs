@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `ConsumerGroupDescribeRequest`
 pub static CONSUMER_GROUP_DESCRIBE_REQUEST: MessageSpec = MessageSpec {
     name: "ConsumerGroupDescribeRequest",
+    module: "consumer_group_describe",
     api_key: 69,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 1 },
@@ -23,6 +24,7 @@ static CONSUMER_GROUP_DESCRIBE_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `ConsumerGroupDescribeResponse`
 pub static CONSUMER_GROUP_DESCRIBE_RESPONSE: MessageSpec = MessageSpec {
     name: "ConsumerGroupDescribeResponse",
+    module: "consumer_group_describe",
     api_key: 69,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 1 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `ConsumerGroupHeartbeatRequest`
 pub static CONSUMER_GROUP_HEARTBEAT_REQUEST: MessageSpec = MessageSpec {
     name: "ConsumerGroupHeartbeatRequest",
+    module: "consumer_group_heartbeat",
     api_key: 68,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 1 },
@@ -39,6 +40,7 @@ static CONSUMER_GROUP_HEARTBEAT_REQUEST_TOPIC_PARTITIONS: StructSpec = StructSpe
 /// `ConsumerGroupHeartbeatResponse`
 pub static CONSUMER_GROUP_HEARTBEAT_RESPONSE: MessageSpec = MessageSpec {
     name: "ConsumerGroupHeartbeatResponse",
+    module: "consumer_group_heartbeat",
     api_key: 68,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 1 },

@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `ControllerRegistrationRequest`
 pub static CONTROLLER_REGISTRATION_REQUEST: MessageSpec = MessageSpec {
     name: "ControllerRegistrationRequest",
+    module: "controller_registration",
     api_key: 70,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -45,6 +46,7 @@ static CONTROLLER_REGISTRATION_REQUEST_FEATURE: StructSpec = StructSpec {
 /// `ControllerRegistrationResponse`
 pub static CONTROLLER_REGISTRATION_RESPONSE: MessageSpec = MessageSpec {
     name: "ControllerRegistrationResponse",
+    module: "controller_registration",
     api_key: 70,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

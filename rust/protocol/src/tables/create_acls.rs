@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `CreateAclsRequest`
 pub static CREATE_ACLS_REQUEST: MessageSpec = MessageSpec {
     name: "CreateAclsRequest",
+    module: "create_acls",
     api_key: 30,
     kind: Kind::Request,
     versions: Versions { min: 1, max: 3 },
@@ -35,6 +36,7 @@ static CREATE_ACLS_REQUEST_ACL_CREATION: StructSpec = StructSpec {
 /// `CreateAclsResponse`
 pub static CREATE_ACLS_RESPONSE: MessageSpec = MessageSpec {
     name: "CreateAclsResponse",
+    module: "create_acls",
     api_key: 30,
     kind: Kind::Response,
     versions: Versions { min: 1, max: 3 },

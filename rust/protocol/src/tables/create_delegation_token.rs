@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `CreateDelegationTokenRequest`
 pub static CREATE_DELEGATION_TOKEN_REQUEST: MessageSpec = MessageSpec {
     name: "CreateDelegationTokenRequest",
+    module: "create_delegation_token",
     api_key: 38,
     kind: Kind::Request,
     versions: Versions { min: 1, max: 3 },
@@ -33,6 +34,7 @@ static CREATE_DELEGATION_TOKEN_REQUEST_CREATABLE_RENEWERS: StructSpec = StructSp
 /// `CreateDelegationTokenResponse`
 pub static CREATE_DELEGATION_TOKEN_RESPONSE: MessageSpec = MessageSpec {
     name: "CreateDelegationTokenResponse",
+    module: "create_delegation_token",
     api_key: 38,
     kind: Kind::Response,
     versions: Versions { min: 1, max: 3 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `CreatePartitionsRequest`
 pub static CREATE_PARTITIONS_REQUEST: MessageSpec = MessageSpec {
     name: "CreatePartitionsRequest",
+    module: "create_partitions",
     api_key: 37,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 3 },
@@ -40,6 +41,7 @@ static CREATE_PARTITIONS_REQUEST_CREATE_PARTITIONS_ASSIGNMENT: StructSpec = Stru
 /// `CreatePartitionsResponse`
 pub static CREATE_PARTITIONS_RESPONSE: MessageSpec = MessageSpec {
     name: "CreatePartitionsResponse",
+    module: "create_partitions",
     api_key: 37,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 3 },

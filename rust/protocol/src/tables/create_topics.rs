@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `CreateTopicsRequest`
 pub static CREATE_TOPICS_REQUEST: MessageSpec = MessageSpec {
     name: "CreateTopicsRequest",
+    module: "create_topics",
     api_key: 19,
     kind: Kind::Request,
     versions: Versions { min: 2, max: 7 },
@@ -51,6 +52,7 @@ static CREATE_TOPICS_REQUEST_CREATABLE_TOPIC_CONFIG: StructSpec = StructSpec {
 /// `CreateTopicsResponse`
 pub static CREATE_TOPICS_RESPONSE: MessageSpec = MessageSpec {
     name: "CreateTopicsResponse",
+    module: "create_topics",
     api_key: 19,
     kind: Kind::Response,
     versions: Versions { min: 2, max: 7 },

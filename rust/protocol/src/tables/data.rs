@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `ConsumerProtocolAssignment`
 pub static CONSUMER_PROTOCOL_ASSIGNMENT: MessageSpec = MessageSpec {
     name: "ConsumerProtocolAssignment",
+    module: "data",
     api_key: -1,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 3 },
@@ -31,6 +32,7 @@ static CONSUMER_PROTOCOL_ASSIGNMENT_TOPIC_PARTITION: StructSpec = StructSpec {
 /// `ConsumerProtocolSubscription`
 pub static CONSUMER_PROTOCOL_SUBSCRIPTION: MessageSpec = MessageSpec {
     name: "ConsumerProtocolSubscription",
+    module: "data",
     api_key: -1,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 3 },
@@ -57,6 +59,7 @@ static CONSUMER_PROTOCOL_SUBSCRIPTION_TOPIC_PARTITION: StructSpec = StructSpec {
 /// `ControlRecordTypeSchema`
 pub static CONTROL_RECORD_TYPE_SCHEMA: MessageSpec = MessageSpec {
     name: "ControlRecordTypeSchema",
+    module: "data",
     api_key: -1,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -71,6 +74,7 @@ static CONTROL_RECORD_TYPE_SCHEMA_FIELDS: &[FieldSpec] = &[
 /// `DefaultPrincipalData`
 pub static DEFAULT_PRINCIPAL_DATA: MessageSpec = MessageSpec {
     name: "DefaultPrincipalData",
+    module: "data",
     api_key: -1,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -87,6 +91,7 @@ static DEFAULT_PRINCIPAL_DATA_FIELDS: &[FieldSpec] = &[
 /// `EndTxnMarker`
 pub static END_TXN_MARKER: MessageSpec = MessageSpec {
     name: "EndTxnMarker",
+    module: "data",
     api_key: -1,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -101,6 +106,7 @@ static END_TXN_MARKER_FIELDS: &[FieldSpec] = &[
 /// `KRaftVersionRecord`
 pub static K_RAFT_VERSION_RECORD: MessageSpec = MessageSpec {
     name: "KRaftVersionRecord",
+    module: "data",
     api_key: -1,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -116,6 +122,7 @@ static K_RAFT_VERSION_RECORD_FIELDS: &[FieldSpec] = &[
 /// `LeaderChangeMessage`
 pub static LEADER_CHANGE_MESSAGE: MessageSpec = MessageSpec {
     name: "LeaderChangeMessage",
+    module: "data",
     api_key: -1,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 1 },
@@ -141,6 +148,7 @@ static LEADER_CHANGE_MESSAGE_VOTER: StructSpec = StructSpec {
 /// `SnapshotFooterRecord`
 pub static SNAPSHOT_FOOTER_RECORD: MessageSpec = MessageSpec {
     name: "SnapshotFooterRecord",
+    module: "data",
     api_key: -1,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -155,6 +163,7 @@ static SNAPSHOT_FOOTER_RECORD_FIELDS: &[FieldSpec] = &[
 /// `SnapshotHeaderRecord`
 pub static SNAPSHOT_HEADER_RECORD: MessageSpec = MessageSpec {
     name: "SnapshotHeaderRecord",
+    module: "data",
     api_key: -1,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -170,6 +179,7 @@ static SNAPSHOT_HEADER_RECORD_FIELDS: &[FieldSpec] = &[
 /// `VotersRecord`
 pub static VOTERS_RECORD: MessageSpec = MessageSpec {
     name: "VotersRecord",
+    module: "data",
     api_key: -1,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },

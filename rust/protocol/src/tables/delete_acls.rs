@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `DeleteAclsRequest`
 pub static DELETE_ACLS_REQUEST: MessageSpec = MessageSpec {
     name: "DeleteAclsRequest",
+    module: "delete_acls",
     api_key: 31,
     kind: Kind::Request,
     versions: Versions { min: 1, max: 3 },
@@ -35,6 +36,7 @@ static DELETE_ACLS_REQUEST_DELETE_ACLS_FILTER: StructSpec = StructSpec {
 /// `DeleteAclsResponse`
 pub static DELETE_ACLS_RESPONSE: MessageSpec = MessageSpec {
     name: "DeleteAclsResponse",
+    module: "delete_acls",
     api_key: 31,
     kind: Kind::Response,
     versions: Versions { min: 1, max: 3 },

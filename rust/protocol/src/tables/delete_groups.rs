@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `DeleteGroupsRequest`
 pub static DELETE_GROUPS_REQUEST: MessageSpec = MessageSpec {
     name: "DeleteGroupsRequest",
+    module: "delete_groups",
     api_key: 42,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 2 },
@@ -22,6 +23,7 @@ static DELETE_GROUPS_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `DeleteGroupsResponse`
 pub static DELETE_GROUPS_RESPONSE: MessageSpec = MessageSpec {
     name: "DeleteGroupsResponse",
+    module: "delete_groups",
     api_key: 42,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 2 },

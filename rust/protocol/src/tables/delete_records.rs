@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `DeleteRecordsRequest`
 pub static DELETE_RECORDS_REQUEST: MessageSpec = MessageSpec {
     name: "DeleteRecordsRequest",
+    module: "delete_records",
     api_key: 21,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 2 },
@@ -39,6 +40,7 @@ static DELETE_RECORDS_REQUEST_DELETE_RECORDS_PARTITION: StructSpec = StructSpec 
 /// `DeleteRecordsResponse`
 pub static DELETE_RECORDS_RESPONSE: MessageSpec = MessageSpec {
     name: "DeleteRecordsResponse",
+    module: "delete_records",
     api_key: 21,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 2 },

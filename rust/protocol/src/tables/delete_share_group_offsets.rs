@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `DeleteShareGroupOffsetsRequest`
 pub static DELETE_SHARE_GROUP_OFFSETS_REQUEST: MessageSpec = MessageSpec {
     name: "DeleteShareGroupOffsetsRequest",
+    module: "delete_share_group_offsets",
     api_key: 92,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -30,6 +31,7 @@ static DELETE_SHARE_GROUP_OFFSETS_REQUEST_DELETE_SHARE_GROUP_OFFSETS_REQUEST_TOP
 /// `DeleteShareGroupOffsetsResponse`
 pub static DELETE_SHARE_GROUP_OFFSETS_RESPONSE: MessageSpec = MessageSpec {
     name: "DeleteShareGroupOffsetsResponse",
+    module: "delete_share_group_offsets",
     api_key: 92,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `DeleteShareGroupStateRequest`
 pub static DELETE_SHARE_GROUP_STATE_REQUEST: MessageSpec = MessageSpec {
     name: "DeleteShareGroupStateRequest",
+    module: "delete_share_group_state",
     api_key: 86,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -38,6 +39,7 @@ static DELETE_SHARE_GROUP_STATE_REQUEST_PARTITION_DATA: StructSpec = StructSpec 
 /// `DeleteShareGroupStateResponse`
 pub static DELETE_SHARE_GROUP_STATE_RESPONSE: MessageSpec = MessageSpec {
     name: "DeleteShareGroupStateResponse",
+    module: "delete_share_group_state",
     api_key: 86,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

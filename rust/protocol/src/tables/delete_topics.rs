@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `DeleteTopicsRequest`
 pub static DELETE_TOPICS_REQUEST: MessageSpec = MessageSpec {
     name: "DeleteTopicsRequest",
+    module: "delete_topics",
     api_key: 20,
     kind: Kind::Request,
     versions: Versions { min: 1, max: 6 },
@@ -32,6 +33,7 @@ static DELETE_TOPICS_REQUEST_DELETE_TOPIC_STATE: StructSpec = StructSpec {
 /// `DeleteTopicsResponse`
 pub static DELETE_TOPICS_RESPONSE: MessageSpec = MessageSpec {
     name: "DeleteTopicsResponse",
+    module: "delete_topics",
     api_key: 20,
     kind: Kind::Response,
     versions: Versions { min: 1, max: 6 },

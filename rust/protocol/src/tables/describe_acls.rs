@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `DescribeAclsRequest`
 pub static DESCRIBE_ACLS_REQUEST: MessageSpec = MessageSpec {
     name: "DescribeAclsRequest",
+    module: "describe_acls",
     api_key: 29,
     kind: Kind::Request,
     versions: Versions { min: 1, max: 3 },
@@ -28,6 +29,7 @@ static DESCRIBE_ACLS_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `DescribeAclsResponse`
 pub static DESCRIBE_ACLS_RESPONSE: MessageSpec = MessageSpec {
     name: "DescribeAclsResponse",
+    module: "describe_acls",
     api_key: 29,
     kind: Kind::Response,
     versions: Versions { min: 1, max: 3 },

@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `DescribeClientQuotasRequest`
 pub static DESCRIBE_CLIENT_QUOTAS_REQUEST: MessageSpec = MessageSpec {
     name: "DescribeClientQuotasRequest",
+    module: "describe_client_quotas",
     api_key: 48,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 1 },
@@ -32,6 +33,7 @@ static DESCRIBE_CLIENT_QUOTAS_REQUEST_COMPONENT_DATA: StructSpec = StructSpec {
 /// `DescribeClientQuotasResponse`
 pub static DESCRIBE_CLIENT_QUOTAS_RESPONSE: MessageSpec = MessageSpec {
     name: "DescribeClientQuotasResponse",
+    module: "describe_client_quotas",
     api_key: 48,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 1 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `DescribeClusterRequest`
 pub static DESCRIBE_CLUSTER_REQUEST: MessageSpec = MessageSpec {
     name: "DescribeClusterRequest",
+    module: "describe_cluster",
     api_key: 60,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 2 },
@@ -24,6 +25,7 @@ static DESCRIBE_CLUSTER_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `DescribeClusterResponse`
 pub static DESCRIBE_CLUSTER_RESPONSE: MessageSpec = MessageSpec {
     name: "DescribeClusterResponse",
+    module: "describe_cluster",
     api_key: 60,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 2 },

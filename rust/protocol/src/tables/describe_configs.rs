@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `DescribeConfigsRequest`
 pub static DESCRIBE_CONFIGS_REQUEST: MessageSpec = MessageSpec {
     name: "DescribeConfigsRequest",
+    module: "describe_configs",
     api_key: 32,
     kind: Kind::Request,
     versions: Versions { min: 1, max: 4 },
@@ -33,6 +34,7 @@ static DESCRIBE_CONFIGS_REQUEST_DESCRIBE_CONFIGS_RESOURCE: StructSpec = StructSp
 /// `DescribeConfigsResponse`
 pub static DESCRIBE_CONFIGS_RESPONSE: MessageSpec = MessageSpec {
     name: "DescribeConfigsResponse",
+    module: "describe_configs",
     api_key: 32,
     kind: Kind::Response,
     versions: Versions { min: 1, max: 4 },

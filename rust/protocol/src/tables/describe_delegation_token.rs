@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `DescribeDelegationTokenRequest`
 pub static DESCRIBE_DELEGATION_TOKEN_REQUEST: MessageSpec = MessageSpec {
     name: "DescribeDelegationTokenRequest",
+    module: "describe_delegation_token",
     api_key: 41,
     kind: Kind::Request,
     versions: Versions { min: 1, max: 3 },
@@ -30,6 +31,7 @@ static DESCRIBE_DELEGATION_TOKEN_REQUEST_DESCRIBE_DELEGATION_TOKEN_OWNER: Struct
 /// `DescribeDelegationTokenResponse`
 pub static DESCRIBE_DELEGATION_TOKEN_RESPONSE: MessageSpec = MessageSpec {
     name: "DescribeDelegationTokenResponse",
+    module: "describe_delegation_token",
     api_key: 41,
     kind: Kind::Response,
     versions: Versions { min: 1, max: 3 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `DescribeGroupsRequest`
 pub static DESCRIBE_GROUPS_REQUEST: MessageSpec = MessageSpec {
     name: "DescribeGroupsRequest",
+    module: "describe_groups",
     api_key: 15,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 6 },
@@ -23,6 +24,7 @@ static DESCRIBE_GROUPS_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `DescribeGroupsResponse`
 pub static DESCRIBE_GROUPS_RESPONSE: MessageSpec = MessageSpec {
     name: "DescribeGroupsResponse",
+    module: "describe_groups",
     api_key: 15,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 6 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `DescribeLogDirsRequest`
 pub static DESCRIBE_LOG_DIRS_REQUEST: MessageSpec = MessageSpec {
     name: "DescribeLogDirsRequest",
+    module: "describe_log_dirs",
     api_key: 35,
     kind: Kind::Request,
     versions: Versions { min: 1, max: 5 },
@@ -30,6 +31,7 @@ static DESCRIBE_LOG_DIRS_REQUEST_DESCRIBABLE_LOG_DIR_TOPIC: StructSpec = StructS
 /// `DescribeLogDirsResponse`
 pub static DESCRIBE_LOG_DIRS_RESPONSE: MessageSpec = MessageSpec {
     name: "DescribeLogDirsResponse",
+    module: "describe_log_dirs",
     api_key: 35,
     kind: Kind::Response,
     versions: Versions { min: 1, max: 5 },

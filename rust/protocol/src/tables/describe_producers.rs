@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `DescribeProducersRequest`
 pub static DESCRIBE_PRODUCERS_REQUEST: MessageSpec = MessageSpec {
     name: "DescribeProducersRequest",
+    module: "describe_producers",
     api_key: 61,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -30,6 +31,7 @@ static DESCRIBE_PRODUCERS_REQUEST_TOPIC_REQUEST: StructSpec = StructSpec {
 /// `DescribeProducersResponse`
 pub static DESCRIBE_PRODUCERS_RESPONSE: MessageSpec = MessageSpec {
     name: "DescribeProducersResponse",
+    module: "describe_producers",
     api_key: 61,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `DescribeQuorumRequest`
 pub static DESCRIBE_QUORUM_REQUEST: MessageSpec = MessageSpec {
     name: "DescribeQuorumRequest",
+    module: "describe_quorum",
     api_key: 55,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 2 },
@@ -37,6 +38,7 @@ static DESCRIBE_QUORUM_REQUEST_PARTITION_DATA: StructSpec = StructSpec {
 /// `DescribeQuorumResponse`
 pub static DESCRIBE_QUORUM_RESPONSE: MessageSpec = MessageSpec {
     name: "DescribeQuorumResponse",
+    module: "describe_quorum",
     api_key: 55,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 2 },

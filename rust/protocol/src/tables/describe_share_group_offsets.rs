@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `DescribeShareGroupOffsetsRequest`
 pub static DESCRIBE_SHARE_GROUP_OFFSETS_REQUEST: MessageSpec = MessageSpec {
     name: "DescribeShareGroupOffsetsRequest",
+    module: "describe_share_group_offsets",
     api_key: 90,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 1 },
@@ -38,6 +39,7 @@ static DESCRIBE_SHARE_GROUP_OFFSETS_REQUEST_DESCRIBE_SHARE_GROUP_OFFSETS_REQUEST
 /// `DescribeShareGroupOffsetsResponse`
 pub static DESCRIBE_SHARE_GROUP_OFFSETS_RESPONSE: MessageSpec = MessageSpec {
     name: "DescribeShareGroupOffsetsResponse",
+    module: "describe_share_group_offsets",
     api_key: 90,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 1 },

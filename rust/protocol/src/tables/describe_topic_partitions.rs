@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `DescribeTopicPartitionsRequest`
 pub static DESCRIBE_TOPIC_PARTITIONS_REQUEST: MessageSpec = MessageSpec {
     name: "DescribeTopicPartitionsRequest",
+    module: "describe_topic_partitions",
     api_key: 75,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -39,6 +40,7 @@ static DESCRIBE_TOPIC_PARTITIONS_REQUEST_CURSOR: StructSpec = StructSpec {
 /// `DescribeTopicPartitionsResponse`
 pub static DESCRIBE_TOPIC_PARTITIONS_RESPONSE: MessageSpec = MessageSpec {
     name: "DescribeTopicPartitionsResponse",
+    module: "describe_topic_partitions",
     api_key: 75,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `DescribeTransactionsRequest`
 pub static DESCRIBE_TRANSACTIONS_REQUEST: MessageSpec = MessageSpec {
     name: "DescribeTransactionsRequest",
+    module: "describe_transactions",
     api_key: 65,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -22,6 +23,7 @@ static DESCRIBE_TRANSACTIONS_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `DescribeTransactionsResponse`
 pub static DESCRIBE_TRANSACTIONS_RESPONSE: MessageSpec = MessageSpec {
     name: "DescribeTransactionsResponse",
+    module: "describe_transactions",
     api_key: 65,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `DescribeUserScramCredentialsRequest`
 pub static DESCRIBE_USER_SCRAM_CREDENTIALS_REQUEST: MessageSpec = MessageSpec {
     name: "DescribeUserScramCredentialsRequest",
+    module: "describe_user_scram_credentials",
     api_key: 50,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -29,6 +30,7 @@ static DESCRIBE_USER_SCRAM_CREDENTIALS_REQUEST_USER_NAME: StructSpec = StructSpe
 /// `DescribeUserScramCredentialsResponse`
 pub static DESCRIBE_USER_SCRAM_CREDENTIALS_RESPONSE: MessageSpec = MessageSpec {
     name: "DescribeUserScramCredentialsResponse",
+    module: "describe_user_scram_credentials",
     api_key: 50,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `ElectLeadersRequest`
 pub static ELECT_LEADERS_REQUEST: MessageSpec = MessageSpec {
     name: "ElectLeadersRequest",
+    module: "elect_leaders",
     api_key: 43,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 2 },
@@ -32,6 +33,7 @@ static ELECT_LEADERS_REQUEST_TOPIC_PARTITIONS: StructSpec = StructSpec {
 /// `ElectLeadersResponse`
 pub static ELECT_LEADERS_RESPONSE: MessageSpec = MessageSpec {
     name: "ElectLeadersResponse",
+    module: "elect_leaders",
     api_key: 43,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 2 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `EndQuorumEpochRequest`
 pub static END_QUORUM_EPOCH_REQUEST: MessageSpec = MessageSpec {
     name: "EndQuorumEpochRequest",
+    module: "end_quorum_epoch",
     api_key: 54,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 1 },
@@ -60,6 +61,7 @@ static END_QUORUM_EPOCH_REQUEST_LEADER_ENDPOINT: StructSpec = StructSpec {
 /// `EndQuorumEpochResponse`
 pub static END_QUORUM_EPOCH_RESPONSE: MessageSpec = MessageSpec {
     name: "EndQuorumEpochResponse",
+    module: "end_quorum_epoch",
     api_key: 54,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 1 },

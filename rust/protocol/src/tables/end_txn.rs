@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `EndTxnRequest`
 pub static END_TXN_REQUEST: MessageSpec = MessageSpec {
     name: "EndTxnRequest",
+    module: "end_txn",
     api_key: 26,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 5 },
@@ -25,6 +26,7 @@ static END_TXN_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `EndTxnResponse`
 pub static END_TXN_RESPONSE: MessageSpec = MessageSpec {
     name: "EndTxnResponse",
+    module: "end_txn",
     api_key: 26,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 5 },

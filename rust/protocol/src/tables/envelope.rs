@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `EnvelopeRequest`
 pub static ENVELOPE_REQUEST: MessageSpec = MessageSpec {
     name: "EnvelopeRequest",
+    module: "envelope",
     api_key: 58,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -24,6 +25,7 @@ static ENVELOPE_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `EnvelopeResponse`
 pub static ENVELOPE_RESPONSE: MessageSpec = MessageSpec {
     name: "EnvelopeResponse",
+    module: "envelope",
     api_key: 58,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

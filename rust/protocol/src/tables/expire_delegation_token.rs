@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `ExpireDelegationTokenRequest`
 pub static EXPIRE_DELEGATION_TOKEN_REQUEST: MessageSpec = MessageSpec {
     name: "ExpireDelegationTokenRequest",
+    module: "expire_delegation_token",
     api_key: 40,
     kind: Kind::Request,
     versions: Versions { min: 1, max: 2 },
@@ -23,6 +24,7 @@ static EXPIRE_DELEGATION_TOKEN_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `ExpireDelegationTokenResponse`
 pub static EXPIRE_DELEGATION_TOKEN_RESPONSE: MessageSpec = MessageSpec {
     name: "ExpireDelegationTokenResponse",
+    module: "expire_delegation_token",
     api_key: 40,
     kind: Kind::Response,
     versions: Versions { min: 1, max: 2 },

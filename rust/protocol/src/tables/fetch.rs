@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `FetchRequest`
 pub static FETCH_REQUEST: MessageSpec = MessageSpec {
     name: "FetchRequest",
+    module: "fetch",
     api_key: 1,
     kind: Kind::Request,
     versions: Versions { min: 4, max: 18 },
@@ -73,6 +74,7 @@ static FETCH_REQUEST_FORGOTTEN_TOPIC: StructSpec = StructSpec {
 /// `FetchResponse`
 pub static FETCH_RESPONSE: MessageSpec = MessageSpec {
     name: "FetchResponse",
+    module: "fetch",
     api_key: 1,
     kind: Kind::Response,
     versions: Versions { min: 4, max: 18 },

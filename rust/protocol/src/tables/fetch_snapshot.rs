@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `FetchSnapshotRequest`
 pub static FETCH_SNAPSHOT_REQUEST: MessageSpec = MessageSpec {
     name: "FetchSnapshotRequest",
+    module: "fetch_snapshot",
     api_key: 59,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 1 },
@@ -52,6 +53,7 @@ static FETCH_SNAPSHOT_REQUEST_SNAPSHOT_ID: StructSpec = StructSpec {
 /// `FetchSnapshotResponse`
 pub static FETCH_SNAPSHOT_RESPONSE: MessageSpec = MessageSpec {
     name: "FetchSnapshotResponse",
+    module: "fetch_snapshot",
     api_key: 59,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 1 },

@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `FindCoordinatorRequest`
 pub static FIND_COORDINATOR_REQUEST: MessageSpec = MessageSpec {
     name: "FindCoordinatorRequest",
+    module: "find_coordinator",
     api_key: 10,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 6 },
@@ -24,6 +25,7 @@ static FIND_COORDINATOR_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `FindCoordinatorResponse`
 pub static FIND_COORDINATOR_RESPONSE: MessageSpec = MessageSpec {
     name: "FindCoordinatorResponse",
+    module: "find_coordinator",
     api_key: 10,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 6 },

@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `GetTelemetrySubscriptionsRequest`
 pub static GET_TELEMETRY_SUBSCRIPTIONS_REQUEST: MessageSpec = MessageSpec {
     name: "GetTelemetrySubscriptionsRequest",
+    module: "get_telemetry_subscriptions",
     api_key: 71,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -22,6 +23,7 @@ static GET_TELEMETRY_SUBSCRIPTIONS_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `GetTelemetrySubscriptionsResponse`
 pub static GET_TELEMETRY_SUBSCRIPTIONS_RESPONSE: MessageSpec = MessageSpec {
     name: "GetTelemetrySubscriptionsResponse",
+    module: "get_telemetry_subscriptions",
     api_key: 71,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

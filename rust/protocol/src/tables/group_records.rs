@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `ConsumerGroupCurrentMemberAssignmentKey`
 pub static CONSUMER_GROUP_CURRENT_MEMBER_ASSIGNMENT_KEY: MessageSpec = MessageSpec {
     name: "ConsumerGroupCurrentMemberAssignmentKey",
+    module: "group_records",
     api_key: 8,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -23,6 +24,7 @@ static CONSUMER_GROUP_CURRENT_MEMBER_ASSIGNMENT_KEY_FIELDS: &[FieldSpec] = &[
 /// `ConsumerGroupCurrentMemberAssignmentValue`
 pub static CONSUMER_GROUP_CURRENT_MEMBER_ASSIGNMENT_VALUE: MessageSpec = MessageSpec {
     name: "ConsumerGroupCurrentMemberAssignmentValue",
+    module: "group_records",
     api_key: 8,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -50,6 +52,7 @@ static CONSUMER_GROUP_CURRENT_MEMBER_ASSIGNMENT_VALUE_TOPIC_PARTITIONS: StructSp
 /// `ConsumerGroupMemberMetadataKey`
 pub static CONSUMER_GROUP_MEMBER_METADATA_KEY: MessageSpec = MessageSpec {
     name: "ConsumerGroupMemberMetadataKey",
+    module: "group_records",
     api_key: 5,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -65,6 +68,7 @@ static CONSUMER_GROUP_MEMBER_METADATA_KEY_FIELDS: &[FieldSpec] = &[
 /// `ConsumerGroupMemberMetadataValue`
 pub static CONSUMER_GROUP_MEMBER_METADATA_VALUE: MessageSpec = MessageSpec {
     name: "ConsumerGroupMemberMetadataValue",
+    module: "group_records",
     api_key: 5,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -103,6 +107,7 @@ static CONSUMER_GROUP_MEMBER_METADATA_VALUE_CLASSIC_PROTOCOL: StructSpec = Struc
 /// `ConsumerGroupMetadataKey`
 pub static CONSUMER_GROUP_METADATA_KEY: MessageSpec = MessageSpec {
     name: "ConsumerGroupMetadataKey",
+    module: "group_records",
     api_key: 3,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -117,6 +122,7 @@ static CONSUMER_GROUP_METADATA_KEY_FIELDS: &[FieldSpec] = &[
 /// `ConsumerGroupMetadataValue`
 pub static CONSUMER_GROUP_METADATA_VALUE: MessageSpec = MessageSpec {
     name: "ConsumerGroupMetadataValue",
+    module: "group_records",
     api_key: 3,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -132,6 +138,7 @@ static CONSUMER_GROUP_METADATA_VALUE_FIELDS: &[FieldSpec] = &[
 /// `ConsumerGroupPartitionMetadataKey`
 pub static CONSUMER_GROUP_PARTITION_METADATA_KEY: MessageSpec = MessageSpec {
     name: "ConsumerGroupPartitionMetadataKey",
+    module: "group_records",
     api_key: 4,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -146,6 +153,7 @@ static CONSUMER_GROUP_PARTITION_METADATA_KEY_FIELDS: &[FieldSpec] = &[
 /// `ConsumerGroupPartitionMetadataValue`
 pub static CONSUMER_GROUP_PARTITION_METADATA_VALUE: MessageSpec = MessageSpec {
     name: "ConsumerGroupPartitionMetadataValue",
+    module: "group_records",
     api_key: 4,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -178,6 +186,7 @@ static CONSUMER_GROUP_PARTITION_METADATA_VALUE_PARTITION_METADATA: StructSpec = 
 /// `ConsumerGroupRegularExpressionKey`
 pub static CONSUMER_GROUP_REGULAR_EXPRESSION_KEY: MessageSpec = MessageSpec {
     name: "ConsumerGroupRegularExpressionKey",
+    module: "group_records",
     api_key: 16,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -193,6 +202,7 @@ static CONSUMER_GROUP_REGULAR_EXPRESSION_KEY_FIELDS: &[FieldSpec] = &[
 /// `ConsumerGroupRegularExpressionValue`
 pub static CONSUMER_GROUP_REGULAR_EXPRESSION_VALUE: MessageSpec = MessageSpec {
     name: "ConsumerGroupRegularExpressionValue",
+    module: "group_records",
     api_key: 16,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -209,6 +219,7 @@ static CONSUMER_GROUP_REGULAR_EXPRESSION_VALUE_FIELDS: &[FieldSpec] = &[
 /// `ConsumerGroupTargetAssignmentMemberKey`
 pub static CONSUMER_GROUP_TARGET_ASSIGNMENT_MEMBER_KEY: MessageSpec = MessageSpec {
     name: "ConsumerGroupTargetAssignmentMemberKey",
+    module: "group_records",
     api_key: 7,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -224,6 +235,7 @@ static CONSUMER_GROUP_TARGET_ASSIGNMENT_MEMBER_KEY_FIELDS: &[FieldSpec] = &[
 /// `ConsumerGroupTargetAssignmentMemberValue`
 pub static CONSUMER_GROUP_TARGET_ASSIGNMENT_MEMBER_VALUE: MessageSpec = MessageSpec {
     name: "ConsumerGroupTargetAssignmentMemberValue",
+    module: "group_records",
     api_key: 7,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -246,6 +258,7 @@ static CONSUMER_GROUP_TARGET_ASSIGNMENT_MEMBER_VALUE_TOPIC_PARTITION: StructSpec
 /// `ConsumerGroupTargetAssignmentMetadataKey`
 pub static CONSUMER_GROUP_TARGET_ASSIGNMENT_METADATA_KEY: MessageSpec = MessageSpec {
     name: "ConsumerGroupTargetAssignmentMetadataKey",
+    module: "group_records",
     api_key: 6,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -260,6 +273,7 @@ static CONSUMER_GROUP_TARGET_ASSIGNMENT_METADATA_KEY_FIELDS: &[FieldSpec] = &[
 /// `ConsumerGroupTargetAssignmentMetadataValue`
 pub static CONSUMER_GROUP_TARGET_ASSIGNMENT_METADATA_VALUE: MessageSpec = MessageSpec {
     name: "ConsumerGroupTargetAssignmentMetadataValue",
+    module: "group_records",
     api_key: 6,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -275,6 +289,7 @@ static CONSUMER_GROUP_TARGET_ASSIGNMENT_METADATA_VALUE_FIELDS: &[FieldSpec] = &[
 /// `GroupMetadataKey`
 pub static GROUP_METADATA_KEY: MessageSpec = MessageSpec {
     name: "GroupMetadataKey",
+    module: "group_records",
     api_key: 2,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -289,6 +304,7 @@ static GROUP_METADATA_KEY_FIELDS: &[FieldSpec] = &[
 /// `GroupMetadataValue`
 pub static GROUP_METADATA_VALUE: MessageSpec = MessageSpec {
     name: "GroupMetadataValue",
+    module: "group_records",
     api_key: 2,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 4 },
@@ -322,6 +338,7 @@ static GROUP_METADATA_VALUE_MEMBER_METADATA: StructSpec = StructSpec {
 /// `LegacyOffsetCommitKey`
 pub static LEGACY_OFFSET_COMMIT_KEY: MessageSpec = MessageSpec {
     name: "LegacyOffsetCommitKey",
+    module: "group_records",
     api_key: 0,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -338,6 +355,7 @@ static LEGACY_OFFSET_COMMIT_KEY_FIELDS: &[FieldSpec] = &[
 /// `LegacyOffsetCommitValue`
 pub static LEGACY_OFFSET_COMMIT_VALUE: MessageSpec = MessageSpec {
     name: "LegacyOffsetCommitValue",
+    module: "group_records",
     api_key: 0,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -354,6 +372,7 @@ static LEGACY_OFFSET_COMMIT_VALUE_FIELDS: &[FieldSpec] = &[
 /// `OffsetCommitKey`
 pub static OFFSET_COMMIT_KEY: MessageSpec = MessageSpec {
     name: "OffsetCommitKey",
+    module: "group_records",
     api_key: 1,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -370,6 +389,7 @@ static OFFSET_COMMIT_KEY_FIELDS: &[FieldSpec] = &[
 /// `OffsetCommitValue`
 pub static OFFSET_COMMIT_VALUE: MessageSpec = MessageSpec {
     name: "OffsetCommitValue",
+    module: "group_records",
     api_key: 1,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 4 },
@@ -389,6 +409,7 @@ static OFFSET_COMMIT_VALUE_FIELDS: &[FieldSpec] = &[
 /// `ShareGroupCurrentMemberAssignmentKey`
 pub static SHARE_GROUP_CURRENT_MEMBER_ASSIGNMENT_KEY: MessageSpec = MessageSpec {
     name: "ShareGroupCurrentMemberAssignmentKey",
+    module: "group_records",
     api_key: 14,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -404,6 +425,7 @@ static SHARE_GROUP_CURRENT_MEMBER_ASSIGNMENT_KEY_FIELDS: &[FieldSpec] = &[
 /// `ShareGroupCurrentMemberAssignmentValue`
 pub static SHARE_GROUP_CURRENT_MEMBER_ASSIGNMENT_VALUE: MessageSpec = MessageSpec {
     name: "ShareGroupCurrentMemberAssignmentValue",
+    module: "group_records",
     api_key: 14,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -429,6 +451,7 @@ static SHARE_GROUP_CURRENT_MEMBER_ASSIGNMENT_VALUE_TOPIC_PARTITIONS: StructSpec 
 /// `ShareGroupMemberMetadataKey`
 pub static SHARE_GROUP_MEMBER_METADATA_KEY: MessageSpec = MessageSpec {
     name: "ShareGroupMemberMetadataKey",
+    module: "group_records",
     api_key: 10,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -444,6 +467,7 @@ static SHARE_GROUP_MEMBER_METADATA_KEY_FIELDS: &[FieldSpec] = &[
 /// `ShareGroupMemberMetadataValue`
 pub static SHARE_GROUP_MEMBER_METADATA_VALUE: MessageSpec = MessageSpec {
     name: "ShareGroupMemberMetadataValue",
+    module: "group_records",
     api_key: 10,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -461,6 +485,7 @@ static SHARE_GROUP_MEMBER_METADATA_VALUE_FIELDS: &[FieldSpec] = &[
 /// `ShareGroupMetadataKey`
 pub static SHARE_GROUP_METADATA_KEY: MessageSpec = MessageSpec {
     name: "ShareGroupMetadataKey",
+    module: "group_records",
     api_key: 11,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -475,6 +500,7 @@ static SHARE_GROUP_METADATA_KEY_FIELDS: &[FieldSpec] = &[
 /// `ShareGroupMetadataValue`
 pub static SHARE_GROUP_METADATA_VALUE: MessageSpec = MessageSpec {
     name: "ShareGroupMetadataValue",
+    module: "group_records",
     api_key: 11,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -490,6 +516,7 @@ static SHARE_GROUP_METADATA_VALUE_FIELDS: &[FieldSpec] = &[
 /// `ShareGroupStatePartitionMetadataKey`
 pub static SHARE_GROUP_STATE_PARTITION_METADATA_KEY: MessageSpec = MessageSpec {
     name: "ShareGroupStatePartitionMetadataKey",
+    module: "group_records",
     api_key: 15,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -504,6 +531,7 @@ static SHARE_GROUP_STATE_PARTITION_METADATA_KEY_FIELDS: &[FieldSpec] = &[
 /// `ShareGroupStatePartitionMetadataValue`
 pub static SHARE_GROUP_STATE_PARTITION_METADATA_VALUE: MessageSpec = MessageSpec {
     name: "ShareGroupStatePartitionMetadataValue",
+    module: "group_records",
     api_key: 15,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -537,6 +565,7 @@ static SHARE_GROUP_STATE_PARTITION_METADATA_VALUE_TOPIC_INFO: StructSpec = Struc
 /// `ShareGroupTargetAssignmentMemberKey`
 pub static SHARE_GROUP_TARGET_ASSIGNMENT_MEMBER_KEY: MessageSpec = MessageSpec {
     name: "ShareGroupTargetAssignmentMemberKey",
+    module: "group_records",
     api_key: 13,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -552,6 +581,7 @@ static SHARE_GROUP_TARGET_ASSIGNMENT_MEMBER_KEY_FIELDS: &[FieldSpec] = &[
 /// `ShareGroupTargetAssignmentMemberValue`
 pub static SHARE_GROUP_TARGET_ASSIGNMENT_MEMBER_VALUE: MessageSpec = MessageSpec {
     name: "ShareGroupTargetAssignmentMemberValue",
+    module: "group_records",
     api_key: 13,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -574,6 +604,7 @@ static SHARE_GROUP_TARGET_ASSIGNMENT_MEMBER_VALUE_TOPIC_PARTITION: StructSpec = 
 /// `ShareGroupTargetAssignmentMetadataKey`
 pub static SHARE_GROUP_TARGET_ASSIGNMENT_METADATA_KEY: MessageSpec = MessageSpec {
     name: "ShareGroupTargetAssignmentMetadataKey",
+    module: "group_records",
     api_key: 12,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -588,6 +619,7 @@ static SHARE_GROUP_TARGET_ASSIGNMENT_METADATA_KEY_FIELDS: &[FieldSpec] = &[
 /// `ShareGroupTargetAssignmentMetadataValue`
 pub static SHARE_GROUP_TARGET_ASSIGNMENT_METADATA_VALUE: MessageSpec = MessageSpec {
     name: "ShareGroupTargetAssignmentMetadataValue",
+    module: "group_records",
     api_key: 12,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -603,6 +635,7 @@ static SHARE_GROUP_TARGET_ASSIGNMENT_METADATA_VALUE_FIELDS: &[FieldSpec] = &[
 /// `StreamsGroupCurrentMemberAssignmentKey`
 pub static STREAMS_GROUP_CURRENT_MEMBER_ASSIGNMENT_KEY: MessageSpec = MessageSpec {
     name: "StreamsGroupCurrentMemberAssignmentKey",
+    module: "group_records",
     api_key: 22,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -618,6 +651,7 @@ static STREAMS_GROUP_CURRENT_MEMBER_ASSIGNMENT_KEY_FIELDS: &[FieldSpec] = &[
 /// `StreamsGroupCurrentMemberAssignmentValue`
 pub static STREAMS_GROUP_CURRENT_MEMBER_ASSIGNMENT_VALUE: MessageSpec = MessageSpec {
     name: "StreamsGroupCurrentMemberAssignmentValue",
+    module: "group_records",
     api_key: 22,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -649,6 +683,7 @@ static STREAMS_GROUP_CURRENT_MEMBER_ASSIGNMENT_VALUE_TASK_IDS: StructSpec = Stru
 /// `StreamsGroupMemberMetadataKey`
 pub static STREAMS_GROUP_MEMBER_METADATA_KEY: MessageSpec = MessageSpec {
     name: "StreamsGroupMemberMetadataKey",
+    module: "group_records",
     api_key: 19,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -664,6 +699,7 @@ static STREAMS_GROUP_MEMBER_METADATA_KEY_FIELDS: &[FieldSpec] = &[
 /// `StreamsGroupMemberMetadataValue`
 pub static STREAMS_GROUP_MEMBER_METADATA_VALUE: MessageSpec = MessageSpec {
     name: "StreamsGroupMemberMetadataValue",
+    module: "group_records",
     api_key: 19,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -702,6 +738,7 @@ static STREAMS_GROUP_MEMBER_METADATA_VALUE_KEY_VALUE: StructSpec = StructSpec {
 /// `StreamsGroupMetadataKey`
 pub static STREAMS_GROUP_METADATA_KEY: MessageSpec = MessageSpec {
     name: "StreamsGroupMetadataKey",
+    module: "group_records",
     api_key: 17,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -716,6 +753,7 @@ static STREAMS_GROUP_METADATA_KEY_FIELDS: &[FieldSpec] = &[
 /// `StreamsGroupMetadataValue`
 pub static STREAMS_GROUP_METADATA_VALUE: MessageSpec = MessageSpec {
     name: "StreamsGroupMetadataValue",
+    module: "group_records",
     api_key: 17,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -741,6 +779,7 @@ static STREAMS_GROUP_METADATA_VALUE_LAST_ASSIGNMENT_CONFIG: StructSpec = StructS
 /// `StreamsGroupTargetAssignmentMemberKey`
 pub static STREAMS_GROUP_TARGET_ASSIGNMENT_MEMBER_KEY: MessageSpec = MessageSpec {
     name: "StreamsGroupTargetAssignmentMemberKey",
+    module: "group_records",
     api_key: 21,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -756,6 +795,7 @@ static STREAMS_GROUP_TARGET_ASSIGNMENT_MEMBER_KEY_FIELDS: &[FieldSpec] = &[
 /// `StreamsGroupTargetAssignmentMemberValue`
 pub static STREAMS_GROUP_TARGET_ASSIGNMENT_MEMBER_VALUE: MessageSpec = MessageSpec {
     name: "StreamsGroupTargetAssignmentMemberValue",
+    module: "group_records",
     api_key: 21,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -780,6 +820,7 @@ static STREAMS_GROUP_TARGET_ASSIGNMENT_MEMBER_VALUE_TASK_IDS: StructSpec = Struc
 /// `StreamsGroupTargetAssignmentMetadataKey`
 pub static STREAMS_GROUP_TARGET_ASSIGNMENT_METADATA_KEY: MessageSpec = MessageSpec {
     name: "StreamsGroupTargetAssignmentMetadataKey",
+    module: "group_records",
     api_key: 20,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -794,6 +835,7 @@ static STREAMS_GROUP_TARGET_ASSIGNMENT_METADATA_KEY_FIELDS: &[FieldSpec] = &[
 /// `StreamsGroupTargetAssignmentMetadataValue`
 pub static STREAMS_GROUP_TARGET_ASSIGNMENT_METADATA_VALUE: MessageSpec = MessageSpec {
     name: "StreamsGroupTargetAssignmentMetadataValue",
+    module: "group_records",
     api_key: 20,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -809,6 +851,7 @@ static STREAMS_GROUP_TARGET_ASSIGNMENT_METADATA_VALUE_FIELDS: &[FieldSpec] = &[
 /// `StreamsGroupTopologyKey`
 pub static STREAMS_GROUP_TOPOLOGY_KEY: MessageSpec = MessageSpec {
     name: "StreamsGroupTopologyKey",
+    module: "group_records",
     api_key: 23,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -823,6 +866,7 @@ static STREAMS_GROUP_TOPOLOGY_KEY_FIELDS: &[FieldSpec] = &[
 /// `StreamsGroupTopologyValue`
 pub static STREAMS_GROUP_TOPOLOGY_VALUE: MessageSpec = MessageSpec {
     name: "StreamsGroupTopologyValue",
+    module: "group_records",
     api_key: 23,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },

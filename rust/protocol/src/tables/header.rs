@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `RequestHeader`
 pub static REQUEST_HEADER: MessageSpec = MessageSpec {
     name: "RequestHeader",
+    module: "header",
     api_key: -1,
     kind: Kind::Header,
     versions: Versions { min: 1, max: 2 },
@@ -25,6 +26,7 @@ static REQUEST_HEADER_FIELDS: &[FieldSpec] = &[
 /// `ResponseHeader`
 pub static RESPONSE_HEADER: MessageSpec = MessageSpec {
     name: "ResponseHeader",
+    module: "header",
     api_key: -1,
     kind: Kind::Header,
     versions: Versions { min: 0, max: 1 },

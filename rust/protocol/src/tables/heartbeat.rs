@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `HeartbeatRequest`
 pub static HEARTBEAT_REQUEST: MessageSpec = MessageSpec {
     name: "HeartbeatRequest",
+    module: "heartbeat",
     api_key: 12,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 4 },
@@ -25,6 +26,7 @@ static HEARTBEAT_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `HeartbeatResponse`
 pub static HEARTBEAT_RESPONSE: MessageSpec = MessageSpec {
     name: "HeartbeatResponse",
+    module: "heartbeat",
     api_key: 12,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 4 },

@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `IncrementalAlterConfigsRequest`
 pub static INCREMENTAL_ALTER_CONFIGS_REQUEST: MessageSpec = MessageSpec {
     name: "IncrementalAlterConfigsRequest",
+    module: "incremental_alter_configs",
     api_key: 44,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 1 },
@@ -41,6 +42,7 @@ static INCREMENTAL_ALTER_CONFIGS_REQUEST_ALTERABLE_CONFIG: StructSpec = StructSp
 /// `IncrementalAlterConfigsResponse`
 pub static INCREMENTAL_ALTER_CONFIGS_RESPONSE: MessageSpec = MessageSpec {
     name: "IncrementalAlterConfigsResponse",
+    module: "incremental_alter_configs",
     api_key: 44,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 1 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `InitProducerIdRequest`
 pub static INIT_PRODUCER_ID_REQUEST: MessageSpec = MessageSpec {
     name: "InitProducerIdRequest",
+    module: "init_producer_id",
     api_key: 22,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 5 },
@@ -25,6 +26,7 @@ static INIT_PRODUCER_ID_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `InitProducerIdResponse`
 pub static INIT_PRODUCER_ID_RESPONSE: MessageSpec = MessageSpec {
     name: "InitProducerIdResponse",
+    module: "init_producer_id",
     api_key: 22,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 6 },

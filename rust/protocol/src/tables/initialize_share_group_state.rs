@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `InitializeShareGroupStateRequest`
 pub static INITIALIZE_SHARE_GROUP_STATE_REQUEST: MessageSpec = MessageSpec {
     name: "InitializeShareGroupStateRequest",
+    module: "initialize_share_group_state",
     api_key: 83,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -40,6 +41,7 @@ static INITIALIZE_SHARE_GROUP_STATE_REQUEST_PARTITION_DATA: StructSpec = StructS
 /// `InitializeShareGroupStateResponse`
 pub static INITIALIZE_SHARE_GROUP_STATE_RESPONSE: MessageSpec = MessageSpec {
     name: "InitializeShareGroupStateResponse",
+    module: "initialize_share_group_state",
     api_key: 83,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

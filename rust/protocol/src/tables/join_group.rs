@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `JoinGroupRequest`
 pub static JOIN_GROUP_REQUEST: MessageSpec = MessageSpec {
     name: "JoinGroupRequest",
+    module: "join_group",
     api_key: 11,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 9 },
@@ -37,6 +38,7 @@ static JOIN_GROUP_REQUEST_JOIN_GROUP_REQUEST_PROTOCOL: StructSpec = StructSpec {
 /// `JoinGroupResponse`
 pub static JOIN_GROUP_RESPONSE: MessageSpec = MessageSpec {
     name: "JoinGroupResponse",
+    module: "join_group",
     api_key: 11,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 9 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `LeaveGroupRequest`
 pub static LEAVE_GROUP_REQUEST: MessageSpec = MessageSpec {
     name: "LeaveGroupRequest",
+    module: "leave_group",
     api_key: 13,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 5 },
@@ -33,6 +34,7 @@ static LEAVE_GROUP_REQUEST_MEMBER_IDENTITY: StructSpec = StructSpec {
 /// `LeaveGroupResponse`
 pub static LEAVE_GROUP_RESPONSE: MessageSpec = MessageSpec {
     name: "LeaveGroupResponse",
+    module: "leave_group",
     api_key: 13,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 5 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `ListConfigResourcesRequest`
 pub static LIST_CONFIG_RESOURCES_REQUEST: MessageSpec = MessageSpec {
     name: "ListConfigResourcesRequest",
+    module: "list_config_resources",
     api_key: 74,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 1 },
@@ -22,6 +23,7 @@ static LIST_CONFIG_RESOURCES_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `ListConfigResourcesResponse`
 pub static LIST_CONFIG_RESOURCES_RESPONSE: MessageSpec = MessageSpec {
     name: "ListConfigResourcesResponse",
+    module: "list_config_resources",
     api_key: 74,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 1 },

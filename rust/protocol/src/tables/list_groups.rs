@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `ListGroupsRequest`
 pub static LIST_GROUPS_REQUEST: MessageSpec = MessageSpec {
     name: "ListGroupsRequest",
+    module: "list_groups",
     api_key: 16,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 5 },
@@ -23,6 +24,7 @@ static LIST_GROUPS_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `ListGroupsResponse`
 pub static LIST_GROUPS_RESPONSE: MessageSpec = MessageSpec {
     name: "ListGroupsResponse",
+    module: "list_groups",
     api_key: 16,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 5 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `ListOffsetsRequest`
 pub static LIST_OFFSETS_REQUEST: MessageSpec = MessageSpec {
     name: "ListOffsetsRequest",
+    module: "list_offsets",
     api_key: 2,
     kind: Kind::Request,
     versions: Versions { min: 1, max: 11 },
@@ -42,6 +43,7 @@ static LIST_OFFSETS_REQUEST_LIST_OFFSETS_PARTITION: StructSpec = StructSpec {
 /// `ListOffsetsResponse`
 pub static LIST_OFFSETS_RESPONSE: MessageSpec = MessageSpec {
     name: "ListOffsetsResponse",
+    module: "list_offsets",
     api_key: 2,
     kind: Kind::Response,
     versions: Versions { min: 1, max: 11 },

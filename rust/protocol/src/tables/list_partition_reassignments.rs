@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `ListPartitionReassignmentsRequest`
 pub static LIST_PARTITION_REASSIGNMENTS_REQUEST: MessageSpec = MessageSpec {
     name: "ListPartitionReassignmentsRequest",
+    module: "list_partition_reassignments",
     api_key: 46,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -31,6 +32,7 @@ static LIST_PARTITION_REASSIGNMENTS_REQUEST_LIST_PARTITION_REASSIGNMENTS_TOPICS:
 /// `ListPartitionReassignmentsResponse`
 pub static LIST_PARTITION_REASSIGNMENTS_RESPONSE: MessageSpec = MessageSpec {
     name: "ListPartitionReassignmentsResponse",
+    module: "list_partition_reassignments",
     api_key: 46,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `ListTransactionsRequest`
 pub static LIST_TRANSACTIONS_REQUEST: MessageSpec = MessageSpec {
     name: "ListTransactionsRequest",
+    module: "list_transactions",
     api_key: 66,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 2 },
@@ -25,6 +26,7 @@ static LIST_TRANSACTIONS_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `ListTransactionsResponse`
 pub static LIST_TRANSACTIONS_RESPONSE: MessageSpec = MessageSpec {
     name: "ListTransactionsResponse",
+    module: "list_transactions",
     api_key: 66,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 2 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `MetadataRequest`
 pub static METADATA_REQUEST: MessageSpec = MessageSpec {
     name: "MetadataRequest",
+    module: "metadata",
     api_key: 3,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 13 },
@@ -33,6 +34,7 @@ static METADATA_REQUEST_METADATA_REQUEST_TOPIC: StructSpec = StructSpec {
 /// `MetadataResponse`
 pub static METADATA_RESPONSE: MessageSpec = MessageSpec {
     name: "MetadataResponse",
+    module: "metadata",
     api_key: 3,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 13 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `OffsetCommitRequest`
 pub static OFFSET_COMMIT_REQUEST: MessageSpec = MessageSpec {
     name: "OffsetCommitRequest",
+    module: "offset_commit",
     api_key: 8,
     kind: Kind::Request,
     versions: Versions { min: 2, max: 10 },
@@ -46,6 +47,7 @@ static OFFSET_COMMIT_REQUEST_OFFSET_COMMIT_REQUEST_PARTITION: StructSpec = Struc
 /// `OffsetCommitResponse`
 pub static OFFSET_COMMIT_RESPONSE: MessageSpec = MessageSpec {
     name: "OffsetCommitResponse",
+    module: "offset_commit",
     api_key: 8,
     kind: Kind::Response,
     versions: Versions { min: 2, max: 10 },

@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `OffsetDeleteRequest`
 pub static OFFSET_DELETE_REQUEST: MessageSpec = MessageSpec {
     name: "OffsetDeleteRequest",
+    module: "offset_delete",
     api_key: 47,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -38,6 +39,7 @@ static OFFSET_DELETE_REQUEST_OFFSET_DELETE_REQUEST_PARTITION: StructSpec = Struc
 /// `OffsetDeleteResponse`
 pub static OFFSET_DELETE_RESPONSE: MessageSpec = MessageSpec {
     name: "OffsetDeleteResponse",
+    module: "offset_delete",
     api_key: 47,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

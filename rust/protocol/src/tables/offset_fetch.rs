@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `OffsetFetchRequest`
 pub static OFFSET_FETCH_REQUEST: MessageSpec = MessageSpec {
     name: "OffsetFetchRequest",
+    module: "offset_fetch",
     api_key: 9,
     kind: Kind::Request,
     versions: Versions { min: 1, max: 10 },
@@ -52,6 +53,7 @@ static OFFSET_FETCH_REQUEST_OFFSET_FETCH_REQUEST_TOPICS: StructSpec = StructSpec
 /// `OffsetFetchResponse`
 pub static OFFSET_FETCH_RESPONSE: MessageSpec = MessageSpec {
     name: "OffsetFetchResponse",
+    module: "offset_fetch",
     api_key: 9,
     kind: Kind::Response,
     versions: Versions { min: 1, max: 10 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `OffsetForLeaderEpochRequest`
 pub static OFFSET_FOR_LEADER_EPOCH_REQUEST: MessageSpec = MessageSpec {
     name: "OffsetForLeaderEpochRequest",
+    module: "offset_for_leader_epoch",
     api_key: 23,
     kind: Kind::Request,
     versions: Versions { min: 2, max: 4 },
@@ -40,6 +41,7 @@ static OFFSET_FOR_LEADER_EPOCH_REQUEST_OFFSET_FOR_LEADER_PARTITION: StructSpec =
 /// `OffsetForLeaderEpochResponse`
 pub static OFFSET_FOR_LEADER_EPOCH_RESPONSE: MessageSpec = MessageSpec {
     name: "OffsetForLeaderEpochResponse",
+    module: "offset_for_leader_epoch",
     api_key: 23,
     kind: Kind::Response,
     versions: Versions { min: 2, max: 4 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `ProduceRequest`
 pub static PRODUCE_REQUEST: MessageSpec = MessageSpec {
     name: "ProduceRequest",
+    module: "produce",
     api_key: 0,
     kind: Kind::Request,
     versions: Versions { min: 3, max: 13 },
@@ -42,6 +43,7 @@ static PRODUCE_REQUEST_PARTITION_PRODUCE_DATA: StructSpec = StructSpec {
 /// `ProduceResponse`
 pub static PRODUCE_RESPONSE: MessageSpec = MessageSpec {
     name: "ProduceResponse",
+    module: "produce",
     api_key: 0,
     kind: Kind::Response,
     versions: Versions { min: 3, max: 13 },

@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `PushTelemetryRequest`
 pub static PUSH_TELEMETRY_REQUEST: MessageSpec = MessageSpec {
     name: "PushTelemetryRequest",
+    module: "push_telemetry",
     api_key: 72,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -26,6 +27,7 @@ static PUSH_TELEMETRY_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `PushTelemetryResponse`
 pub static PUSH_TELEMETRY_RESPONSE: MessageSpec = MessageSpec {
     name: "PushTelemetryResponse",
+    module: "push_telemetry",
     api_key: 72,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `ReadShareGroupStateRequest`
 pub static READ_SHARE_GROUP_STATE_REQUEST: MessageSpec = MessageSpec {
     name: "ReadShareGroupStateRequest",
+    module: "read_share_group_state",
     api_key: 84,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -39,6 +40,7 @@ static READ_SHARE_GROUP_STATE_REQUEST_PARTITION_DATA: StructSpec = StructSpec {
 /// `ReadShareGroupStateResponse`
 pub static READ_SHARE_GROUP_STATE_RESPONSE: MessageSpec = MessageSpec {
     name: "ReadShareGroupStateResponse",
+    module: "read_share_group_state",
     api_key: 84,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

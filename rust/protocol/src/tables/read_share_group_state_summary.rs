@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `ReadShareGroupStateSummaryRequest`
 pub static READ_SHARE_GROUP_STATE_SUMMARY_REQUEST: MessageSpec = MessageSpec {
     name: "ReadShareGroupStateSummaryRequest",
+    module: "read_share_group_state_summary",
     api_key: 87,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 1 },
@@ -39,6 +40,7 @@ static READ_SHARE_GROUP_STATE_SUMMARY_REQUEST_PARTITION_DATA: StructSpec = Struc
 /// `ReadShareGroupStateSummaryResponse`
 pub static READ_SHARE_GROUP_STATE_SUMMARY_RESPONSE: MessageSpec = MessageSpec {
     name: "ReadShareGroupStateSummaryResponse",
+    module: "read_share_group_state_summary",
     api_key: 87,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 1 },

@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `RemoveRaftVoterRequest`
 pub static REMOVE_RAFT_VOTER_REQUEST: MessageSpec = MessageSpec {
     name: "RemoveRaftVoterRequest",
+    module: "remove_raft_voter",
     api_key: 81,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -24,6 +25,7 @@ static REMOVE_RAFT_VOTER_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `RemoveRaftVoterResponse`
 pub static REMOVE_RAFT_VOTER_RESPONSE: MessageSpec = MessageSpec {
     name: "RemoveRaftVoterResponse",
+    module: "remove_raft_voter",
     api_key: 81,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `RenewDelegationTokenRequest`
 pub static RENEW_DELEGATION_TOKEN_REQUEST: MessageSpec = MessageSpec {
     name: "RenewDelegationTokenRequest",
+    module: "renew_delegation_token",
     api_key: 39,
     kind: Kind::Request,
     versions: Versions { min: 1, max: 2 },
@@ -23,6 +24,7 @@ static RENEW_DELEGATION_TOKEN_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `RenewDelegationTokenResponse`
 pub static RENEW_DELEGATION_TOKEN_RESPONSE: MessageSpec = MessageSpec {
     name: "RenewDelegationTokenResponse",
+    module: "renew_delegation_token",
     api_key: 39,
     kind: Kind::Response,
     versions: Versions { min: 1, max: 2 },

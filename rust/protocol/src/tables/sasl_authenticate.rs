@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `SaslAuthenticateRequest`
 pub static SASL_AUTHENTICATE_REQUEST: MessageSpec = MessageSpec {
     name: "SaslAuthenticateRequest",
+    module: "sasl_authenticate",
     api_key: 36,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 2 },
@@ -22,6 +23,7 @@ static SASL_AUTHENTICATE_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `SaslAuthenticateResponse`
 pub static SASL_AUTHENTICATE_RESPONSE: MessageSpec = MessageSpec {
     name: "SaslAuthenticateResponse",
+    module: "sasl_authenticate",
     api_key: 36,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 2 },

@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `SaslHandshakeRequest`
 pub static SASL_HANDSHAKE_REQUEST: MessageSpec = MessageSpec {
     name: "SaslHandshakeRequest",
+    module: "sasl_handshake",
     api_key: 17,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 1 },
@@ -22,6 +23,7 @@ static SASL_HANDSHAKE_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `SaslHandshakeResponse`
 pub static SASL_HANDSHAKE_RESPONSE: MessageSpec = MessageSpec {
     name: "SaslHandshakeResponse",
+    module: "sasl_handshake",
     api_key: 17,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 1 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `ShareAcknowledgeRequest`
 pub static SHARE_ACKNOWLEDGE_REQUEST: MessageSpec = MessageSpec {
     name: "ShareAcknowledgeRequest",
+    module: "share_acknowledge",
     api_key: 79,
     kind: Kind::Request,
     versions: Versions { min: 1, max: 2 },
@@ -51,6 +52,7 @@ static SHARE_ACKNOWLEDGE_REQUEST_ACKNOWLEDGEMENT_BATCH: StructSpec = StructSpec 
 /// `ShareAcknowledgeResponse`
 pub static SHARE_ACKNOWLEDGE_RESPONSE: MessageSpec = MessageSpec {
     name: "ShareAcknowledgeResponse",
+    module: "share_acknowledge",
     api_key: 79,
     kind: Kind::Response,
     versions: Versions { min: 1, max: 2 },

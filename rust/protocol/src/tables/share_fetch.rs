@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `ShareFetchRequest`
 pub static SHARE_FETCH_REQUEST: MessageSpec = MessageSpec {
     name: "ShareFetchRequest",
+    module: "share_fetch",
     api_key: 78,
     kind: Kind::Request,
     versions: Versions { min: 1, max: 2 },
@@ -66,6 +67,7 @@ static SHARE_FETCH_REQUEST_FORGOTTEN_TOPIC: StructSpec = StructSpec {
 /// `ShareFetchResponse`
 pub static SHARE_FETCH_RESPONSE: MessageSpec = MessageSpec {
     name: "ShareFetchResponse",
+    module: "share_fetch",
     api_key: 78,
     kind: Kind::Response,
     versions: Versions { min: 1, max: 2 },

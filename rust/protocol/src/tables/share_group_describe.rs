@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `ShareGroupDescribeRequest`
 pub static SHARE_GROUP_DESCRIBE_REQUEST: MessageSpec = MessageSpec {
     name: "ShareGroupDescribeRequest",
+    module: "share_group_describe",
     api_key: 77,
     kind: Kind::Request,
     versions: Versions { min: 1, max: 1 },
@@ -23,6 +24,7 @@ static SHARE_GROUP_DESCRIBE_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `ShareGroupDescribeResponse`
 pub static SHARE_GROUP_DESCRIBE_RESPONSE: MessageSpec = MessageSpec {
     name: "ShareGroupDescribeResponse",
+    module: "share_group_describe",
     api_key: 77,
     kind: Kind::Response,
     versions: Versions { min: 1, max: 1 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `ShareGroupHeartbeatRequest`
 pub static SHARE_GROUP_HEARTBEAT_REQUEST: MessageSpec = MessageSpec {
     name: "ShareGroupHeartbeatRequest",
+    module: "share_group_heartbeat",
     api_key: 76,
     kind: Kind::Request,
     versions: Versions { min: 1, max: 1 },
@@ -26,6 +27,7 @@ static SHARE_GROUP_HEARTBEAT_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `ShareGroupHeartbeatResponse`
 pub static SHARE_GROUP_HEARTBEAT_RESPONSE: MessageSpec = MessageSpec {
     name: "ShareGroupHeartbeatResponse",
+    module: "share_group_heartbeat",
     api_key: 76,
     kind: Kind::Response,
     versions: Versions { min: 1, max: 1 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `ShareSnapshotKey`
 pub static SHARE_SNAPSHOT_KEY: MessageSpec = MessageSpec {
     name: "ShareSnapshotKey",
+    module: "share_records",
     api_key: 0,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -24,6 +25,7 @@ static SHARE_SNAPSHOT_KEY_FIELDS: &[FieldSpec] = &[
 /// `ShareSnapshotValue`
 pub static SHARE_SNAPSHOT_VALUE: MessageSpec = MessageSpec {
     name: "ShareSnapshotValue",
+    module: "share_records",
     api_key: 0,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -55,6 +57,7 @@ static SHARE_SNAPSHOT_VALUE_STATE_BATCH: StructSpec = StructSpec {
 /// `ShareUpdateKey`
 pub static SHARE_UPDATE_KEY: MessageSpec = MessageSpec {
     name: "ShareUpdateKey",
+    module: "share_records",
     api_key: 1,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -71,6 +74,7 @@ static SHARE_UPDATE_KEY_FIELDS: &[FieldSpec] = &[
 /// `ShareUpdateValue`
 pub static SHARE_UPDATE_VALUE: MessageSpec = MessageSpec {
     name: "ShareUpdateValue",
+    module: "share_records",
     api_key: 1,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `StreamsGroupDescribeRequest`
 pub static STREAMS_GROUP_DESCRIBE_REQUEST: MessageSpec = MessageSpec {
     name: "StreamsGroupDescribeRequest",
+    module: "streams_group_describe",
     api_key: 89,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -23,6 +24,7 @@ static STREAMS_GROUP_DESCRIBE_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `StreamsGroupDescribeResponse`
 pub static STREAMS_GROUP_DESCRIBE_RESPONSE: MessageSpec = MessageSpec {
     name: "StreamsGroupDescribeResponse",
+    module: "streams_group_describe",
     api_key: 89,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

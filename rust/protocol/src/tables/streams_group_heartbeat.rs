@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `StreamsGroupHeartbeatRequest`
 pub static STREAMS_GROUP_HEARTBEAT_REQUEST: MessageSpec = MessageSpec {
     name: "StreamsGroupHeartbeatRequest",
+    module: "streams_group_heartbeat",
     api_key: 88,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -111,6 +112,7 @@ static STREAMS_GROUP_HEARTBEAT_REQUEST_TASK_OFFSET: StructSpec = StructSpec {
 /// `StreamsGroupHeartbeatResponse`
 pub static STREAMS_GROUP_HEARTBEAT_RESPONSE: MessageSpec = MessageSpec {
     name: "StreamsGroupHeartbeatResponse",
+    module: "streams_group_heartbeat",
     api_key: 88,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

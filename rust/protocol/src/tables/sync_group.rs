@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `SyncGroupRequest`
 pub static SYNC_GROUP_REQUEST: MessageSpec = MessageSpec {
     name: "SyncGroupRequest",
+    module: "sync_group",
     api_key: 14,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 5 },
@@ -36,6 +37,7 @@ static SYNC_GROUP_REQUEST_SYNC_GROUP_REQUEST_ASSIGNMENT: StructSpec = StructSpec
 /// `SyncGroupResponse`
 pub static SYNC_GROUP_RESPONSE: MessageSpec = MessageSpec {
     name: "SyncGroupResponse",
+    module: "sync_group",
     api_key: 14,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 5 },

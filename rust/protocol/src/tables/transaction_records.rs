@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `TransactionLogKey`
 pub static TRANSACTION_LOG_KEY: MessageSpec = MessageSpec {
     name: "TransactionLogKey",
+    module: "transaction_records",
     api_key: 0,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 0 },
@@ -22,6 +23,7 @@ static TRANSACTION_LOG_KEY_FIELDS: &[FieldSpec] = &[
 /// `TransactionLogValue`
 pub static TRANSACTION_LOG_VALUE: MessageSpec = MessageSpec {
     name: "TransactionLogValue",
+    module: "transaction_records",
     api_key: 0,
     kind: Kind::Data,
     versions: Versions { min: 0, max: 1 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `TxnOffsetCommitRequest`
 pub static TXN_OFFSET_COMMIT_REQUEST: MessageSpec = MessageSpec {
     name: "TxnOffsetCommitRequest",
+    module: "txn_offset_commit",
     api_key: 28,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 5 },
@@ -47,6 +48,7 @@ static TXN_OFFSET_COMMIT_REQUEST_TXN_OFFSET_COMMIT_REQUEST_PARTITION: StructSpec
 /// `TxnOffsetCommitResponse`
 pub static TXN_OFFSET_COMMIT_RESPONSE: MessageSpec = MessageSpec {
     name: "TxnOffsetCommitResponse",
+    module: "txn_offset_commit",
     api_key: 28,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 5 },

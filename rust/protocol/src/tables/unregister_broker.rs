@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `UnregisterBrokerRequest`
 pub static UNREGISTER_BROKER_REQUEST: MessageSpec = MessageSpec {
     name: "UnregisterBrokerRequest",
+    module: "unregister_broker",
     api_key: 64,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -22,6 +23,7 @@ static UNREGISTER_BROKER_REQUEST_FIELDS: &[FieldSpec] = &[
 /// `UnregisterBrokerResponse`
 pub static UNREGISTER_BROKER_RESPONSE: MessageSpec = MessageSpec {
     name: "UnregisterBrokerResponse",
+    module: "unregister_broker",
     api_key: 64,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `UpdateFeaturesRequest`
 pub static UPDATE_FEATURES_REQUEST: MessageSpec = MessageSpec {
     name: "UpdateFeaturesRequest",
+    module: "update_features",
     api_key: 57,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 2 },
@@ -34,6 +35,7 @@ static UPDATE_FEATURES_REQUEST_FEATURE_UPDATE_KEY: StructSpec = StructSpec {
 /// `UpdateFeaturesResponse`
 pub static UPDATE_FEATURES_RESPONSE: MessageSpec = MessageSpec {
     name: "UpdateFeaturesResponse",
+    module: "update_features",
     api_key: 57,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 2 },

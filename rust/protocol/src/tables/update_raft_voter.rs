@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `UpdateRaftVoterRequest`
 pub static UPDATE_RAFT_VOTER_REQUEST: MessageSpec = MessageSpec {
     name: "UpdateRaftVoterRequest",
+    module: "update_raft_voter",
     api_key: 82,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 0 },
@@ -44,6 +45,7 @@ static UPDATE_RAFT_VOTER_REQUEST_K_RAFT_VERSION_FEATURE: StructSpec = StructSpec
 /// `UpdateRaftVoterResponse`
 pub static UPDATE_RAFT_VOTER_RESPONSE: MessageSpec = MessageSpec {
     name: "UpdateRaftVoterResponse",
+    module: "update_raft_voter",
     api_key: 82,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 0 },

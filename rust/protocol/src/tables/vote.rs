@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `VoteRequest`
 pub static VOTE_REQUEST: MessageSpec = MessageSpec {
     name: "VoteRequest",
+    module: "vote",
     api_key: 52,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 2 },
@@ -46,6 +47,7 @@ static VOTE_REQUEST_PARTITION_DATA: StructSpec = StructSpec {
 /// `VoteResponse`
 pub static VOTE_RESPONSE: MessageSpec = MessageSpec {
     name: "VoteResponse",
+    module: "vote",
     api_key: 52,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 2 },

@@ -8,6 +8,7 @@ use crate::schema::{field, DefaultValue, FieldSpec, Kind, MessageSpec, StructSpe
 /// `WriteShareGroupStateRequest`
 pub static WRITE_SHARE_GROUP_STATE_REQUEST: MessageSpec = MessageSpec {
     name: "WriteShareGroupStateRequest",
+    module: "write_share_group_state",
     api_key: 85,
     kind: Kind::Request,
     versions: Versions { min: 0, max: 1 },
@@ -53,6 +54,7 @@ static WRITE_SHARE_GROUP_STATE_REQUEST_STATE_BATCH: StructSpec = StructSpec {
 /// `WriteShareGroupStateResponse`
 pub static WRITE_SHARE_GROUP_STATE_RESPONSE: MessageSpec = MessageSpec {
     name: "WriteShareGroupStateResponse",
+    module: "write_share_group_state",
     api_key: 85,
     kind: Kind::Response,
     versions: Versions { min: 0, max: 1 },

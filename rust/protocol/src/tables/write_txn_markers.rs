@@ -8,6 +8,7 @@ use crate::schema::{field, FieldSpec, Kind, MessageSpec, StructSpec, Versions};
 /// `WriteTxnMarkersRequest`
 pub static WRITE_TXN_MARKERS_REQUEST: MessageSpec = MessageSpec {
     name: "WriteTxnMarkersRequest",
+    module: "write_txn_markers",
     api_key: 27,
     kind: Kind::Request,
     versions: Versions { min: 1, max: 2 },
@@ -42,6 +43,7 @@ static WRITE_TXN_MARKERS_REQUEST_WRITABLE_TXN_MARKER_TOPIC: StructSpec = StructS
 /// `WriteTxnMarkersResponse`
 pub static WRITE_TXN_MARKERS_RESPONSE: MessageSpec = MessageSpec {
     name: "WriteTxnMarkersResponse",
+    module: "write_txn_markers",
     api_key: 27,
     kind: Kind::Response,
     versions: Versions { min: 1, max: 2 },
