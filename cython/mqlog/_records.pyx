@@ -239,7 +239,7 @@ cdef class Batch:
         """Name of the compression. CorruptBatch if there is none of that number."""
         cdef int number = self.attributes & 0x07
         if number >= len(CODECS):
-            raise CorruptBatch(f"compression codec {number} does not exist", self.position)
+            raise self.corrupt(f"compression codec {number} does not exist")
         return CODECS[number]
 
     @property
@@ -280,9 +280,9 @@ cdef class Batch:
         with nogil:
             status = api.decompress(codec, stored, stored_size, limit, &body)
         if status == TOO_LARGE:
-            raise CorruptBatch(f"{name} data decompresses to more than {limit} bytes", self.position)
+            raise self.corrupt(f"{name} data decompresses to more than {limit} bytes")
         if status != DONE:
-            raise CorruptBatch(f"{name} data is damaged", self.position)
+            raise self.corrupt(f"{name} data is damaged")
         try:
             cursor.at = body.data
             cursor.end = body.data + body.len
@@ -297,11 +297,14 @@ cdef class Batch:
         for index in range(self.records_count):
             record = read_record(cursor, self)
             if record is None:
-                raise CorruptBatch(f"record {index} of {self.records_count} is damaged", self.position)
+                raise self.corrupt(f"record {index} of {self.records_count} is damaged")
             records.append(record)
         if cursor.at != cursor.end:
-            raise CorruptBatch(f"{cursor.end - cursor.at} bytes follow the last record", self.position)
+            raise self.corrupt(f"{cursor.end - cursor.at} bytes follow the last record")
         return records
+
+    cdef object corrupt(self, str what):
+        return CorruptBatch(what, self.position)
 
     def __repr__(self):
         return (
