@@ -61,7 +61,8 @@ def field_line(field: dict[str, Any]) -> str:
         parts.append(f"nullable={span(field['nullableVersions'])}")
     if tagged != "none":
         parts += [f"tag={field['tag']}", f"tagged={span(tagged)}"]
-    default = "null" if field.get("default", "") is None else str(field.get("default", ""))
+    # Only the string "null" means null; a JSON null is as good as nothing.
+    default = str(field.get("default") or "")
     if default.lower() not in ("", "0", "false", "0.0"):
         number = default.startswith("0x")
         parts.append(f"default={int(default, 16) if number else default}")

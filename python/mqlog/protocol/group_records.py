@@ -26,7 +26,7 @@ class ConsumerGroupCurrentMemberAssignmentValue:
 
         topic_id: bytes = ZERO_UUID
         partitions: list[int] = field(default_factory=list)
-        assignment_epochs: list[int] | None = None
+        assignment_epochs: list[int] | None = field(default_factory=list)
 
     member_epoch: int = 0
     previous_member_epoch: int = 0
@@ -75,7 +75,9 @@ class ConsumerGroupMemberMetadataValue:
     subscribed_topic_regex: str | None = ""
     rebalance_timeout_ms: int = -1
     server_assignor: str | None = ""
-    classic_member_metadata: ConsumerGroupMemberMetadataValue.ClassicMemberMetadata | None = None
+    classic_member_metadata: ConsumerGroupMemberMetadataValue.ClassicMemberMetadata | None = field(
+        default_factory=lambda: ConsumerGroupMemberMetadataValue.ClassicMemberMetadata()
+    )
 
 
 @dataclass(slots=True)
@@ -406,7 +408,7 @@ class StreamsGroupCurrentMemberAssignmentValue:
 
         subtopology_id: str = ""
         partitions: list[int] = field(default_factory=list)
-        assignment_epochs: list[int] | None = None
+        assignment_epochs: list[int] | None = field(default_factory=list)
 
     member_epoch: int = 0
     previous_member_epoch: int = 0
@@ -489,7 +491,9 @@ class StreamsGroupMetadataValue:
     epoch: int = 0
     metadata_hash: int = 0
     validated_topology_epoch: int = -1
-    last_assignment_configs: list[StreamsGroupMetadataValue.LastAssignmentConfig] | None = None
+    last_assignment_configs: list[StreamsGroupMetadataValue.LastAssignmentConfig] | None = field(
+        default_factory=list
+    )
 
 
 @dataclass(slots=True)

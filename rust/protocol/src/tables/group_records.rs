@@ -45,7 +45,7 @@ static CONSUMER_GROUP_CURRENT_MEMBER_ASSIGNMENT_VALUE_TOPIC_PARTITIONS: StructSp
     fields: &[
         field("topic_id", Uuid, 0, MAX),
         field("partitions", Array(&Int32), 0, MAX),
-        field("assignment_epochs", Array(&Int32), 0, MAX).nullable(0, MAX).tagged(0, 0, MAX).default(DefaultValue::Null),
+        field("assignment_epochs", Array(&Int32), 0, MAX).nullable(0, MAX).tagged(0, 0, MAX),
     ],
 };
 
@@ -85,7 +85,7 @@ static CONSUMER_GROUP_MEMBER_METADATA_VALUE_FIELDS: &[FieldSpec] = &[
     field("subscribed_topic_regex", Str, 0, MAX).nullable(0, MAX),
     field("rebalance_timeout_ms", Int32, 0, MAX).default(DefaultValue::Int(-1)),
     field("server_assignor", Str, 0, MAX).nullable(0, MAX),
-    field("classic_member_metadata", Struct(&CONSUMER_GROUP_MEMBER_METADATA_VALUE_CLASSIC_MEMBER_METADATA), 0, MAX).nullable(0, MAX).tagged(0, 0, MAX).default(DefaultValue::Null),
+    field("classic_member_metadata", Struct(&CONSUMER_GROUP_MEMBER_METADATA_VALUE_CLASSIC_MEMBER_METADATA), 0, MAX).nullable(0, MAX).tagged(0, 0, MAX),
 ];
 
 static CONSUMER_GROUP_MEMBER_METADATA_VALUE_CLASSIC_MEMBER_METADATA: StructSpec = StructSpec {
@@ -676,7 +676,7 @@ static STREAMS_GROUP_CURRENT_MEMBER_ASSIGNMENT_VALUE_TASK_IDS: StructSpec = Stru
     fields: &[
         field("subtopology_id", Str, 0, MAX),
         field("partitions", Array(&Int32), 0, MAX),
-        field("assignment_epochs", Array(&Int32), 0, MAX).nullable(0, MAX).tagged(0, 0, MAX).default(DefaultValue::Null),
+        field("assignment_epochs", Array(&Int32), 0, MAX).nullable(0, MAX).tagged(0, 0, MAX),
     ],
 };
 
@@ -765,7 +765,7 @@ static STREAMS_GROUP_METADATA_VALUE_FIELDS: &[FieldSpec] = &[
     field("epoch", Int32, 0, MAX),
     field("metadata_hash", Int64, 0, MAX),
     field("validated_topology_epoch", Int32, 0, MAX).tagged(0, 0, MAX).default(DefaultValue::Int(-1)),
-    field("last_assignment_configs", Array(&Struct(&STREAMS_GROUP_METADATA_VALUE_LAST_ASSIGNMENT_CONFIG)), 0, MAX).nullable(0, MAX).tagged(1, 0, MAX).default(DefaultValue::Null),
+    field("last_assignment_configs", Array(&Struct(&STREAMS_GROUP_METADATA_VALUE_LAST_ASSIGNMENT_CONFIG)), 0, MAX).nullable(0, MAX).tagged(1, 0, MAX),
 ];
 
 static STREAMS_GROUP_METADATA_VALUE_LAST_ASSIGNMENT_CONFIG: StructSpec = StructSpec {
