@@ -76,6 +76,29 @@ def test_we_write_kafka_python_reads(records: list[Any], codec: str, base_offset
     assert contents(batch) == expected(base_offset, records)
 
 
+@pytest.mark.parametrize("commit", [True, False])
+def test_kafka_python_reads_our_markers(commit: bool) -> None:
+    data = _native.build_control_batch(
+        commit=commit, producer_id=77, producer_epoch=3, coordinator_epoch=9, timestamp=1_000
+    )
+    batch = DefaultRecordBatch(data)
+    assert batch.validate_crc()
+    assert (batch.is_control_batch, batch.is_transactional) == (True, True)
+    assert (batch.producer_id, batch.producer_epoch, batch.base_sequence) == (77, 3, -1)
+    (record,) = batch
+    assert (record.commit, record.abort, record.timestamp) == (commit, not commit, 1_000)
+    assert record.value == struct.pack(">hi", 0, 9)
+
+
+def test_kafka_python_reads_our_append_time() -> None:
+    records = [(5, None, b"a", []), (9, None, b"b", [])]
+    data = _native.build_batch(records, "lz4", transactional=True, log_append_time=1_234)
+    batch = DefaultRecordBatch(data)
+    assert batch.validate_crc()
+    assert (batch.timestamp_type, batch.is_transactional) == (1, True)
+    assert [(r.timestamp, r.timestamp_type) for r in batch] == [(1_234, 1)] * 2
+
+
 def recompressed(codec: str, body: bytes, batch: bytes) -> bytes:
     """``batch``, its records section replaced by ``body``, which is in the format of ``codec``."""
     tail = struct.pack(">h", CODECS.index(codec)) + batch[23:61] + body

@@ -109,15 +109,18 @@ pub struct Records<'a> {
     header: BatchHeader,
     reader: Reader<'a>,
     left: i32,
+    ended: bool,
 }
 
 impl<'a> Records<'a> {
     /// Walks `body`, the uncompressed records section of the batch with this header.
     pub fn new(header: BatchHeader, body: &'a [u8]) -> Records<'a> {
+        let left = header.records_count.max(0);
         Records {
             header,
             reader: Reader::new(body),
-            left: header.records_count,
+            left,
+            ended: false,
         }
     }
 
@@ -185,21 +188,17 @@ impl<'a> Iterator for Records<'a> {
     type Item = Result<Record<'a>, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.left <= 0 {
-            let trailing = self.reader.remaining();
-            if trailing == 0 || self.left == i32::MIN {
-                return None;
-            }
-            self.left = i32::MIN;
-            return Some(Err(RecordError::Trailing(trailing)));
+        if self.ended {
+            return None;
         }
+        if self.left == 0 {
+            self.ended = true;
+            let trailing = self.reader.remaining();
+            return (trailing != 0).then_some(Err(RecordError::Trailing(trailing)));
+        }
+        self.left -= 1;
         let record = self.read();
-        // The least value means "has failed".
-        self.left = if record.is_ok() {
-            self.left - 1
-        } else {
-            i32::MIN
-        };
+        self.ended = record.is_err();
         Some(record)
     }
 

@@ -267,3 +267,42 @@ fn zstd_windows_are_bounded() {
     assert!(decompress(Codec::Zstd, &window(23), 1 << 20, &mut out).is_ok());
     assert_eq!(out, b"x");
 }
+
+/// Several blocks that refer to each other, some stored as they are: the decoder's hardest case.
+#[test]
+fn mutated_lz4_frames_of_any_kind_never_panic() {
+    use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+    use std::io::Write;
+
+    let mut random = Seeded(0x2545_f491_4f6c_dd1d);
+    let mut input = Vec::new();
+    for part in 0..6 {
+        input.extend((0..20_000).map(|_| random.below(256) as u8));
+        input.extend(b"a text that repeats, block after block. ".repeat(900 + part));
+    }
+    for mode in [BlockMode::Linked, BlockMode::Independent] {
+        let info = FrameInfo::new()
+            .block_mode(mode)
+            .block_size(BlockSize::Max64KB);
+        let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
+        for piece in input.chunks(7_000) {
+            encoder.write_all(piece).unwrap();
+            if random.below(3) == 0 {
+                encoder.flush().unwrap();
+            }
+        }
+        let good = encoder.finish().unwrap();
+        let mut out = Vec::new();
+        decompress(Codec::Lz4, &good, input.len(), &mut out).unwrap();
+        assert_eq!(out, input);
+        let mut refused = 0;
+        for _ in 0..400 {
+            let mut bad = good.clone();
+            mutate(&mut random, &mut bad);
+            out.clear();
+            refused += u32::from(decompress(Codec::Lz4, &bad, 1 << 20, &mut out).is_err());
+            assert!(out.len() <= (1 << 20) + 1);
+        }
+        assert!(refused > 100, "{mode:?}: {refused} of 400 refused");
+    }
+}
