@@ -4,11 +4,13 @@ use pyo3::prelude::*;
 
 mod capi;
 mod codec;
+mod exchange;
 mod records;
 
 #[pymodule(name = "_native")]
 fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     capi::register(module)?;
     codec::register(module)?;
+    exchange::register(module)?;
     records::register(module)
 }
