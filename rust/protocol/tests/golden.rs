@@ -1,5 +1,7 @@
 //! Kafka's own frames through our codecs: every message in every version.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::BTreeSet;
@@ -9,10 +11,17 @@ use mqlog_protocol::{codec, tables};
 
 #[test]
 fn every_message_has_a_frame_in_every_version() {
-    let golden: BTreeSet<_> = common::all().into_iter().map(|g| (g.name, g.version)).collect();
+    let golden: BTreeSet<_> = common::all()
+        .into_iter()
+        .map(|g| (g.name, g.version))
+        .collect();
     for spec in tables::ALL {
         for version in spec.versions.min..=spec.versions.max {
-            assert!(golden.contains(&(spec.name.to_owned(), version)), "{} v{version}", spec.name);
+            assert!(
+                golden.contains(&(spec.name.to_owned(), version)),
+                "{} v{version}",
+                spec.name
+            );
         }
     }
 }
@@ -38,7 +47,12 @@ fn bytes_after_a_message_are_ignored_and_missing_ones_are_not() {
         assert_eq!(codec::decode(spec, golden.version, &longer).unwrap(), whole);
         for end in 0..golden.body.len() {
             let cut = codec::decode(spec, golden.version, &golden.body[..end]);
-            assert!(cut.is_err(), "{} v{} cut at {end}", golden.name, golden.version);
+            assert!(
+                cut.is_err(),
+                "{} v{} cut at {end}",
+                golden.name,
+                golden.version
+            );
         }
     }
 }

@@ -14,7 +14,10 @@ pub fn all() -> Vec<Golden> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/frames");
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
-        for line in std::fs::read_to_string(entry.unwrap().path()).unwrap().lines() {
+        for line in std::fs::read_to_string(entry.unwrap().path())
+            .unwrap()
+            .lines()
+        {
             let words: Vec<_> = line.split('\t').collect();
             found.push(Golden {
                 name: words[0].to_owned(),
@@ -30,10 +33,15 @@ pub fn all() -> Vec<Golden> {
 /// The golden frames of one message.
 #[allow(dead_code)]
 pub fn of(name: &str) -> Vec<Golden> {
-    all().into_iter().filter(|golden| golden.name == name).collect()
+    all()
+        .into_iter()
+        .filter(|golden| golden.name == name)
+        .collect()
 }
 
 fn from_hex(text: &str) -> Vec<u8> {
     let digits = text.as_bytes().chunks_exact(2);
-    digits.map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap()).collect()
+    digits
+        .map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap())
+        .collect()
 }
