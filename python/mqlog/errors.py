@@ -130,7 +130,7 @@ class LeaderNotAvailableError(MetadataError):
 
 
 class NotLeaderOrFollowerError(MetadataError):
-    """This broker is not the partition's leader or follower; ask for metadata again."""
+    """The broker asked is not the partition's leader or follower; ask for metadata again."""
 
     code = 6
     name = "NOT_LEADER_OR_FOLLOWER"
@@ -151,7 +151,7 @@ class BrokerNotAvailableError(KafkaError):
 
 
 class ReplicaNotAvailableError(MetadataError):
-    """This broker holds no usable replica of the partition."""
+    """The broker holds no usable replica of the partition."""
 
     code = 9
     name = "REPLICA_NOT_AVAILABLE"
@@ -200,7 +200,7 @@ class CoordinatorNotAvailableError(RetriableError):
 
 
 class NotCoordinatorError(RetriableError):
-    """This broker is not the coordinator; look it up again."""
+    """The broker asked is not the coordinator; look it up again."""
 
     code = 16
     name = "NOT_COORDINATOR"
@@ -326,7 +326,7 @@ class UnsupportedSaslMechanismError(KafkaError):
 
 
 class IllegalSaslStateError(KafkaError):
-    """This request does not fit the state of the SASL exchange."""
+    """The request does not fit the state of the SASL exchange."""
 
     code = 34
     name = "ILLEGAL_SASL_STATE"
@@ -375,7 +375,7 @@ class InvalidConfigError(KafkaError):
 
 
 class NotControllerError(RetriableError):
-    """This broker is not the active controller; ask for metadata again."""
+    """The broker asked is not the active controller; ask for metadata again."""
 
     code = 41
     name = "NOT_CONTROLLER"
@@ -557,7 +557,7 @@ class DelegationTokenExpiredError(KafkaError):
 
 
 class InvalidPrincipalTypeError(KafkaError):
-    """This type of principal is not supported."""
+    """The type of principal is not supported."""
 
     code = 67
     name = "INVALID_PRINCIPAL_TYPE"
@@ -620,7 +620,7 @@ class UnknownLeaderEpochError(RetriableError):
 
 
 class UnsupportedCompressionTypeError(KafkaError):
-    """This version of the request cannot carry this compression type."""
+    """The version of the request cannot carry this compression type."""
 
     code = 76
     name = "UNSUPPORTED_COMPRESSION_TYPE"
@@ -886,14 +886,14 @@ class StaleMemberEpochError(KafkaError):
 
 
 class MismatchedEndpointTypeError(KafkaError):
-    """This endpoint is of another type (broker or controller)."""
+    """The endpoint is of another type (broker or controller)."""
 
     code = 114
     name = "MISMATCHED_ENDPOINT_TYPE"
 
 
 class UnsupportedEndpointTypeError(KafkaError):
-    """This type of endpoint is not supported."""
+    """The type of endpoint is not supported."""
 
     code = 115
     name = "UNSUPPORTED_ENDPOINT_TYPE"

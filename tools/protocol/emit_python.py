@@ -62,7 +62,8 @@ def versions(message: Message) -> str:
     """A sentence on the versions of a message."""
     low, high = message.versions.min, message.versions.max
     text = f"Version {low}" if low == high else f"Versions {low} to {high}"
-    return f"{text}, {'never flexible' if message.flexible == MAX else f'flexible from {message.flexible}'}."
+    flexible = "never flexible" if message.flexible == MAX else f"flexible from {message.flexible}"
+    return f"{text}, {flexible}."
 
 
 def message_class(message: Message) -> str:
@@ -71,7 +72,8 @@ def message_class(message: Message) -> str:
     for struct, fields in message.structs.items():
         if struct == message.name:
             continue
-        text += f'\n    @dataclass(slots=True)\n    class {struct}:\n        """A part of {message.name}."""\n'
+        text += f"\n    @dataclass(slots=True)\n    class {struct}:\n"
+        text += f'        """A part of {message.name}."""\n'
         text += "\n" + "".join(line(message, one, " " * 8) for one in fields)
     root = message.structs[message.name]
     return text + ("\n" if root else "") + "".join(line(message, one, "    ") for one in root)
@@ -85,7 +87,9 @@ def module(every: list[Message]) -> str:
     imports = "from dataclasses import dataclass" + (", field" if "field(" in body else "")
     if "ZERO_UUID" in body:
         imports += "\n\nfrom mqlog.protocol import ZERO_UUID"
-    return f'{NOTE}"""{subject}."""\n\nfrom __future__ import annotations\n\n{imports}\n{body}'
+    # A class is bound to its name only after its body, so a name in there must wait in a lambda.
+    note = NOTE + ("# ruff: noqa: PLW0108\n" if "lambda" in body else "")
+    return f'{note}"""{subject}."""\n\nfrom __future__ import annotations\n\n{imports}\n{body}'
 
 
 def package(every: list[Message]) -> str:

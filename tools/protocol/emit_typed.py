@@ -35,7 +35,7 @@ def rust_type(message: Message, field: Field) -> str:
     return f"Option<{inner}>" if field.nullable.max >= 0 else inner
 
 
-def default(message: Message, field: Field) -> str:
+def default(field: Field) -> str:
     """The value of a field that is not there."""
     optional = field.nullable.max >= 0
     if field.default == "null" or (field.default == "" and field.element == "records"):
@@ -46,14 +46,14 @@ def default(message: Message, field: Field) -> str:
     return f"Some({plain})" if optional else plain
 
 
-def not_default(message: Message, field: Field) -> str:
+def not_default(field: Field) -> str:
     """A test for a value that a version without the field cannot carry."""
     empty = field.array or field.element in ("string", "bytes")
     if empty and field.nullable.max < 0 and not field.default:
         return f"!self.{field.name}.is_empty()"
     if field.element == "bool" and field.nullable.max < 0:
         return f"!self.{field.name}" if field.default else f"self.{field.name}"
-    return f"self.{field.name} != {default(message, field)}"
+    return f"self.{field.name} != {default(field)}"
 
 
 def partly_null(message: Message, field: Field) -> str:
@@ -119,7 +119,7 @@ def read(message: Message, field: Field) -> str:
     return value
 
 
-def write_value(message: Message, field: Field, value: str) -> str:
+def write_value(field: Field, value: str) -> str:
     """A statement that writes one element; `value` is a reference."""
     if field.struct:
         return f"{value}.write(writer, version)?;"
@@ -140,7 +140,7 @@ def write(message: Message, field: Field) -> str:
             f'return Err(EncodeError::Null {{ field: "{field.name}", version }}); }}'
         )
     if field.array:
-        body = write_value(message, field, "item")
+        body = write_value(field, "item")
         count = f"{name}.as_ref().map(Vec::len)" if optional else f"Some({name}.len())"
         items = f"{name}.iter().flatten()" if optional else f"&{name}"
         return (
@@ -149,7 +149,7 @@ def write(message: Message, field: Field) -> str:
         )
     if optional and field.element in ("string", "bytes"):
         return f'{check} writer.{field.element}(flexible, "{field.name}", {name}.as_deref())?;'
-    return write_value(message, field, f"&{name}").replace("*&", "")
+    return write_value(field, f"&{name}").replace("*&", "")
 
 
 def tagged_parts(message: Message, fields: list[Field]) -> tuple[str, str]:
@@ -186,7 +186,7 @@ def structure(message: Message, struct: str) -> str:
             missing = ""
             if not one.ignorable:
                 missing = (
-                    f"else if {not_default(message, one)} {{ return Err("
+                    f"else if {not_default(one)} {{ return Err("
                     f'EncodeError::NotInVersion {{ field: "{one.name}", version }}); }}'
                 )
             put = f"if {test} {{ {put} }} {missing}"
@@ -195,8 +195,8 @@ def structure(message: Message, struct: str) -> str:
     members = "".join(
         f"/// `{one.name}`\npub {one.name}: {rust_type(message, one)},\n" for one in fields
     )
-    defaults = "".join(f"{one.name}: {default(message, one)},\n" for one in fields)
-    plain_default = all(default(message, one) in ("None", "Default::default()") for one in fields)
+    defaults = "".join(f"{one.name}: {default(one)},\n" for one in fields)
+    plain_default = all(default(one) in ("None", "Default::default()") for one in fields)
     derive = ", Default" if plain_default else ""
     implement = (
         ""

@@ -19,7 +19,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from model import Field, Message, messages
+from model import Field, Message, Span, messages, snake
 
 HERE = Path(__file__).parent
 FRAMES = HERE.parents[1] / "tests/fixtures/frames"
@@ -46,9 +46,9 @@ class Maker:
         """`seed` is used up as values are made."""
         self.message, self.version, self.random = message, version, seed
 
-    def has(self, span: Any) -> bool:
+    def has(self, span: Span) -> bool:
         """Whether the version is in a range."""
-        return bool(span.min <= self.version <= span.max)
+        return span.min <= self.version <= span.max
 
     def struct(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """A struct with the fields that this version has; some tagged ones are left out."""
@@ -99,11 +99,8 @@ def camel(name: str) -> str:
 
 def kafka_names() -> dict[str, str]:
     """Every field's name in Kafka's JSON by ours."""
-    from model import HERE as tables
-    from model import snake
-
     names = {}
-    for line in (tables / "messages.txt").read_text().splitlines():
+    for line in (HERE / "messages.txt").read_text().splitlines():
         if line.startswith("  "):
             name = line.split()[0]
             names[snake(name)] = name[0].lower() + name[1:]
@@ -123,7 +120,8 @@ def main() -> None:
             todo.append((message, version, ours))
             lines.append(f"{java_class(message)}\t{version}\t{json.dumps(kafkas)}\n")
     command = ["java", "-cp", classpath, str(HERE / "Golden.java")]
-    done = subprocess.run(command, input="".join(lines), text=True, stdout=subprocess.PIPE)
+    sent = "".join(lines)
+    done = subprocess.run(command, input=sent, text=True, stdout=subprocess.PIPE, check=False)
     encoded = done.stdout.splitlines()
     if done.returncode or len(encoded) != len(todo):
         sys.exit(f"Kafka refused line {len(encoded)}: {lines[len(encoded)]}")

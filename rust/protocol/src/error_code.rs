@@ -19,13 +19,13 @@ pub enum ErrorCode {
     InvalidFetchSize = 4,
     /// The partition has no leader yet; ask for metadata again.
     LeaderNotAvailable = 5,
-    /// This broker is not the partition's leader or follower; ask for metadata again.
+    /// The broker asked is not the partition's leader or follower; ask for metadata again.
     NotLeaderOrFollower = 6,
     /// The request was not finished within its timeout.
     RequestTimedOut = 7,
     /// The broker is not reachable.
     BrokerNotAvailable = 8,
-    /// This broker holds no usable replica of the partition.
+    /// The broker holds no usable replica of the partition.
     ReplicaNotAvailable = 9,
     /// The batch is larger than max.message.bytes allows.
     MessageTooLarge = 10,
@@ -39,7 +39,7 @@ pub enum ErrorCode {
     CoordinatorLoadInProgress = 14,
     /// The coordinator is not available yet; try again.
     CoordinatorNotAvailable = 15,
-    /// This broker is not the coordinator; look it up again.
+    /// The broker asked is not the coordinator; look it up again.
     NotCoordinator = 16,
     /// The topic name is not legal, or the topic may not be used in this way.
     InvalidTopicException = 17,
@@ -75,7 +75,7 @@ pub enum ErrorCode {
     InvalidTimestamp = 32,
     /// The broker does not offer this SASL mechanism.
     UnsupportedSaslMechanism = 33,
-    /// This request does not fit the state of the SASL exchange.
+    /// The request does not fit the state of the SASL exchange.
     IllegalSaslState = 34,
     /// The broker does not speak this version of the request.
     UnsupportedVersion = 35,
@@ -89,7 +89,7 @@ pub enum ErrorCode {
     InvalidReplicaAssignment = 39,
     /// A configuration value is not legal.
     InvalidConfig = 40,
-    /// This broker is not the active controller; ask for metadata again.
+    /// The broker asked is not the active controller; ask for metadata again.
     NotController = 41,
     /// The request contradicts itself or misses something; the broker's log says what.
     InvalidRequest = 42,
@@ -141,7 +141,7 @@ pub enum ErrorCode {
     DelegationTokenAuthorizationFailed = 65,
     /// The delegation token has expired.
     DelegationTokenExpired = 66,
-    /// This type of principal is not supported.
+    /// The type of principal is not supported.
     InvalidPrincipalType = 67,
     /// The group still has members.
     NonEmptyGroup = 68,
@@ -159,7 +159,7 @@ pub enum ErrorCode {
     FencedLeaderEpoch = 74,
     /// The client's leader epoch is newer than the broker's; try again.
     UnknownLeaderEpoch = 75,
-    /// This version of the request cannot carry this compression type.
+    /// The version of the request cannot carry this compression type.
     UnsupportedCompressionType = 76,
     /// The broker has registered again since; its epoch is old.
     StaleBrokerEpoch = 77,
@@ -235,9 +235,9 @@ pub enum ErrorCode {
     UnsupportedAssignor = 112,
     /// The member's epoch is behind the coordinator's; try with the new one.
     StaleMemberEpoch = 113,
-    /// This endpoint is of another type (broker or controller).
+    /// The endpoint is of another type (broker or controller).
     MismatchedEndpointType = 114,
-    /// This type of endpoint is not supported.
+    /// The type of endpoint is not supported.
     UnsupportedEndpointType = 115,
     /// No controller of this id is known.
     UnknownControllerId = 116,
@@ -288,17 +288,17 @@ static ROWS: &[Row] = &[
     Row(ErrorCode::UnknownTopicOrPartition, "UNKNOWN_TOPIC_OR_PARTITION", true, true, "The broker knows no such topic or partition."),
     Row(ErrorCode::InvalidFetchSize, "INVALID_FETCH_SIZE", false, false, "The requested fetch size is not valid."),
     Row(ErrorCode::LeaderNotAvailable, "LEADER_NOT_AVAILABLE", true, true, "The partition has no leader yet; ask for metadata again."),
-    Row(ErrorCode::NotLeaderOrFollower, "NOT_LEADER_OR_FOLLOWER", true, true, "This broker is not the partition's leader or follower; ask for metadata again."),
+    Row(ErrorCode::NotLeaderOrFollower, "NOT_LEADER_OR_FOLLOWER", true, true, "The broker asked is not the partition's leader or follower; ask for metadata again."),
     Row(ErrorCode::RequestTimedOut, "REQUEST_TIMED_OUT", true, false, "The request was not finished within its timeout."),
     Row(ErrorCode::BrokerNotAvailable, "BROKER_NOT_AVAILABLE", false, false, "The broker is not reachable."),
-    Row(ErrorCode::ReplicaNotAvailable, "REPLICA_NOT_AVAILABLE", true, true, "This broker holds no usable replica of the partition."),
+    Row(ErrorCode::ReplicaNotAvailable, "REPLICA_NOT_AVAILABLE", true, true, "The broker holds no usable replica of the partition."),
     Row(ErrorCode::MessageTooLarge, "MESSAGE_TOO_LARGE", false, false, "The batch is larger than max.message.bytes allows."),
     Row(ErrorCode::StaleControllerEpoch, "STALE_CONTROLLER_EPOCH", false, false, "A newer controller has taken over."),
     Row(ErrorCode::OffsetMetadataTooLarge, "OFFSET_METADATA_TOO_LARGE", false, false, "The metadata string committed with the offset is too long (offset.metadata.max.bytes)."),
     Row(ErrorCode::NetworkException, "NETWORK_EXCEPTION", true, true, "The connection broke before the answer came."),
     Row(ErrorCode::CoordinatorLoadInProgress, "COORDINATOR_LOAD_IN_PROGRESS", true, false, "The coordinator is still loading its state; try again."),
     Row(ErrorCode::CoordinatorNotAvailable, "COORDINATOR_NOT_AVAILABLE", true, false, "The coordinator is not available yet; try again."),
-    Row(ErrorCode::NotCoordinator, "NOT_COORDINATOR", true, false, "This broker is not the coordinator; look it up again."),
+    Row(ErrorCode::NotCoordinator, "NOT_COORDINATOR", true, false, "The broker asked is not the coordinator; look it up again."),
     Row(ErrorCode::InvalidTopicException, "INVALID_TOPIC_EXCEPTION", false, false, "The topic name is not legal, or the topic may not be used in this way."),
     Row(ErrorCode::RecordListTooLarge, "RECORD_LIST_TOO_LARGE", false, false, "The batches of the request together exceed segment.bytes."),
     Row(ErrorCode::NotEnoughReplicas, "NOT_ENOUGH_REPLICAS", true, false, "Fewer replicas are in sync than min.insync.replicas asks for; nothing was written."),
@@ -316,14 +316,14 @@ static ROWS: &[Row] = &[
     Row(ErrorCode::ClusterAuthorizationFailed, "CLUSTER_AUTHORIZATION_FAILED", false, false, "No permission for this on the cluster."),
     Row(ErrorCode::InvalidTimestamp, "INVALID_TIMESTAMP", false, false, "The record's timestamp is outside what the topic accepts."),
     Row(ErrorCode::UnsupportedSaslMechanism, "UNSUPPORTED_SASL_MECHANISM", false, false, "The broker does not offer this SASL mechanism."),
-    Row(ErrorCode::IllegalSaslState, "ILLEGAL_SASL_STATE", false, false, "This request does not fit the state of the SASL exchange."),
+    Row(ErrorCode::IllegalSaslState, "ILLEGAL_SASL_STATE", false, false, "The request does not fit the state of the SASL exchange."),
     Row(ErrorCode::UnsupportedVersion, "UNSUPPORTED_VERSION", false, false, "The broker does not speak this version of the request."),
     Row(ErrorCode::TopicAlreadyExists, "TOPIC_ALREADY_EXISTS", false, false, "A topic of this name exists already."),
     Row(ErrorCode::InvalidPartitions, "INVALID_PARTITIONS", false, false, "The number of partitions is not legal."),
     Row(ErrorCode::InvalidReplicationFactor, "INVALID_REPLICATION_FACTOR", false, false, "The replication factor is below 1 or larger than the number of brokers."),
     Row(ErrorCode::InvalidReplicaAssignment, "INVALID_REPLICA_ASSIGNMENT", false, false, "The replica assignment is not legal."),
     Row(ErrorCode::InvalidConfig, "INVALID_CONFIG", false, false, "A configuration value is not legal."),
-    Row(ErrorCode::NotController, "NOT_CONTROLLER", true, false, "This broker is not the active controller; ask for metadata again."),
+    Row(ErrorCode::NotController, "NOT_CONTROLLER", true, false, "The broker asked is not the active controller; ask for metadata again."),
     Row(ErrorCode::InvalidRequest, "INVALID_REQUEST", false, false, "The request contradicts itself or misses something; the broker's log says what."),
     Row(ErrorCode::UnsupportedForMessageFormat, "UNSUPPORTED_FOR_MESSAGE_FORMAT", false, false, "The partition's record format does not support this."),
     Row(ErrorCode::PolicyViolation, "POLICY_VIOLATION", false, false, "The request satisfies the protocol but not a policy of the broker."),
@@ -349,7 +349,7 @@ static ROWS: &[Row] = &[
     Row(ErrorCode::DelegationTokenRequestNotAllowed, "DELEGATION_TOKEN_REQUEST_NOT_ALLOWED", false, false, "Delegation tokens may not be requested over this kind of connection."),
     Row(ErrorCode::DelegationTokenAuthorizationFailed, "DELEGATION_TOKEN_AUTHORIZATION_FAILED", false, false, "No permission for this delegation token."),
     Row(ErrorCode::DelegationTokenExpired, "DELEGATION_TOKEN_EXPIRED", false, false, "The delegation token has expired."),
-    Row(ErrorCode::InvalidPrincipalType, "INVALID_PRINCIPAL_TYPE", false, false, "This type of principal is not supported."),
+    Row(ErrorCode::InvalidPrincipalType, "INVALID_PRINCIPAL_TYPE", false, false, "The type of principal is not supported."),
     Row(ErrorCode::NonEmptyGroup, "NON_EMPTY_GROUP", false, false, "The group still has members."),
     Row(ErrorCode::GroupIdNotFound, "GROUP_ID_NOT_FOUND", false, false, "The broker knows no such group."),
     Row(ErrorCode::FetchSessionIdNotFound, "FETCH_SESSION_ID_NOT_FOUND", true, false, "The broker has dropped this fetch session; open a new one."),
@@ -358,7 +358,7 @@ static ROWS: &[Row] = &[
     Row(ErrorCode::TopicDeletionDisabled, "TOPIC_DELETION_DISABLED", false, false, "Topics cannot be deleted here (delete.topic.enable)."),
     Row(ErrorCode::FencedLeaderEpoch, "FENCED_LEADER_EPOCH", true, true, "The client's leader epoch is older than the broker's; ask for metadata again."),
     Row(ErrorCode::UnknownLeaderEpoch, "UNKNOWN_LEADER_EPOCH", true, false, "The client's leader epoch is newer than the broker's; try again."),
-    Row(ErrorCode::UnsupportedCompressionType, "UNSUPPORTED_COMPRESSION_TYPE", false, false, "This version of the request cannot carry this compression type."),
+    Row(ErrorCode::UnsupportedCompressionType, "UNSUPPORTED_COMPRESSION_TYPE", false, false, "The version of the request cannot carry this compression type."),
     Row(ErrorCode::StaleBrokerEpoch, "STALE_BROKER_EPOCH", false, false, "The broker has registered again since; its epoch is old."),
     Row(ErrorCode::OffsetNotAvailable, "OFFSET_NOT_AVAILABLE", true, false, "The new leader's high watermark has not caught up yet; try again."),
     Row(ErrorCode::MemberIdRequired, "MEMBER_ID_REQUIRED", false, false, "Join again with the member id given in this answer."),
@@ -396,8 +396,8 @@ static ROWS: &[Row] = &[
     Row(ErrorCode::UnreleasedInstanceId, "UNRELEASED_INSTANCE_ID", false, false, "The group.instance.id is still held by another member."),
     Row(ErrorCode::UnsupportedAssignor, "UNSUPPORTED_ASSIGNOR", false, false, "The group's assignor is not supported by the coordinator."),
     Row(ErrorCode::StaleMemberEpoch, "STALE_MEMBER_EPOCH", false, false, "The member's epoch is behind the coordinator's; try with the new one."),
-    Row(ErrorCode::MismatchedEndpointType, "MISMATCHED_ENDPOINT_TYPE", false, false, "This endpoint is of another type (broker or controller)."),
-    Row(ErrorCode::UnsupportedEndpointType, "UNSUPPORTED_ENDPOINT_TYPE", false, false, "This type of endpoint is not supported."),
+    Row(ErrorCode::MismatchedEndpointType, "MISMATCHED_ENDPOINT_TYPE", false, false, "The endpoint is of another type (broker or controller)."),
+    Row(ErrorCode::UnsupportedEndpointType, "UNSUPPORTED_ENDPOINT_TYPE", false, false, "The type of endpoint is not supported."),
     Row(ErrorCode::UnknownControllerId, "UNKNOWN_CONTROLLER_ID", false, false, "No controller of this id is known."),
     Row(ErrorCode::UnknownSubscriptionId, "UNKNOWN_SUBSCRIPTION_ID", false, false, "The client's telemetry subscription is out of date."),
     Row(ErrorCode::TelemetryTooLarge, "TELEMETRY_TOO_LARGE", false, false, "The telemetry is larger than the broker accepts."),
