@@ -233,6 +233,11 @@ impl<'a> ProduceResponseWriter<'a> {
         writer.length(flexible, "partition_responses", Some(partitions))
     }
 
+    /// Where in the buffer the next partition begins: its index, then its error code.
+    pub fn position(&self) -> usize {
+        self.out.len()
+    }
+
     /// One partition of the topic started last.
     pub fn partition(&mut self, one: &ProducePartitionResponse<'_>) -> Result<(), EncodeError> {
         let (version, flexible) = (self.version, flexible(self.version));
