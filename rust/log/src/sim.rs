@@ -1,6 +1,6 @@
 //! A disk and a clock for tests: [`SimDisk`] keeps apart what is durable and what only the cache
-//! knows, loses the difference at a [`crash`](SimDisk::crash) in ways a real disk may, and fails any
-//! call on demand. All chance comes from one seed.
+//! knows, loses the difference at a [`crash`](SimDisk::crash) in ways a real disk may, and fails
+//! any call on demand. All chance comes from one seed.
 //!
 //! It is not a disk to keep anything on, and nothing in the engine uses it: it is public because
 //! the crash lab is an integration test.
@@ -146,7 +146,12 @@ impl SimDisk {
         self.state().power = Power::For(calls);
     }
 
-    /// Whether [`stop_after`](Self::stop_after) has struck.
+    /// Stops the machine between two calls.
+    pub fn stop(&self) {
+        self.state().power = Power::Off;
+    }
+
+    /// Whether the machine stands still.
     pub fn stopped(&self) -> bool {
         self.state().power == Power::Off
     }

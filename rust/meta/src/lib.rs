@@ -1,7 +1,7 @@
 //! The metadata image: record types, apply, snapshot, local metadata log.
 //!
-//! The image (topics, ids, partitions, leaders, epochs, configs, producer-id blocks) changes only by
-//! [`Image::apply`], a pure state machine over [`MetaRecord`]s. On one node the records go to a
+//! The image (topics, ids, partitions, leaders, epochs, configs, producer-id blocks) changes only
+//! by [`Image::apply`], a pure state machine over [`MetaRecord`]s. On one node the records go to a
 //! [`MetaLog`], an fsynced log of our own engine in `meta/`; a cluster would replicate the same
 //! records and apply them the same way.
 //!

@@ -166,7 +166,8 @@ pub fn py_to_value(spec: &'static MessageSpec, message: &Bound<'_, PyAny>) -> Py
     struct_from_py(&plan, &spec.root, message).map_err(|fault| fault.raise(message.py(), spec))
 }
 
-/// The classes of one message's structs (by the address of their tables), and the names of their fields.
+/// The classes of one message's structs (by the address of their tables), and the names of
+/// their fields.
 struct Plan {
     structs: HashMap<usize, (Py<PyType>, Vec<Py<PyString>>)>,
 }
