@@ -1,0 +1,300 @@
+"""What `mqlog topic` asks of a broker: one function a question, rows or errors as the answer.
+
+Nothing here prints. Every function takes a `Cluster`, works against any Kafka broker, and raises
+the KafkaError of the code that came back, its text saying which topic, why, and what to try.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from mqlog.cli.output import Row
+from mqlog.connection import Api, Cluster
+from mqlog.errors import KafkaError, MqlogError
+from mqlog.protocol import ZERO_UUID
+from mqlog.protocol.create_partitions import CreatePartitionsRequest, CreatePartitionsResponse
+from mqlog.protocol.create_topics import CreateTopicsRequest, CreateTopicsResponse
+from mqlog.protocol.delete_records import DeleteRecordsRequest, DeleteRecordsResponse
+from mqlog.protocol.delete_topics import DeleteTopicsRequest, DeleteTopicsResponse
+from mqlog.protocol.describe_configs import DescribeConfigsRequest, DescribeConfigsResponse
+from mqlog.protocol.describe_log_dirs import DescribeLogDirsRequest, DescribeLogDirsResponse
+from mqlog.protocol.incremental_alter_configs import (
+    IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
+)
+from mqlog.protocol.list_offsets import ListOffsetsRequest, ListOffsetsResponse
+from mqlog.protocol.metadata import MetadataResponse
+
+TOPIC = 2  # the resource type of a topic
+SET, DELETE = 0, 1  # operations on a setting
+EARLIEST, LATEST = -2, -1
+UNKNOWN_TOPIC = 3
+ALREADY_EXISTS = 36
+LEADER_NOT_AVAILABLE = 5
+CHANGE_TIMEOUT_MS = 30_000
+SOURCES = {
+    1: "topic",
+    2: "broker, dynamic",
+    3: "cluster, dynamic",
+    4: "broker, static",
+    5: "default",
+    6: "broker, logger",
+    7: "client metrics",
+    8: "group",
+}
+
+TopicMetadata = MetadataResponse.MetadataResponseTopic
+
+
+class LogDir(NamedTuple):
+    """Where a broker keeps one partition, and how much."""
+
+    path: str
+    size_bytes: int
+
+
+def check(code: int, message: str | None, subject: str) -> None:
+    """Raise the error of `code` unless it is 0."""
+    if code == 0:
+        return
+    error = KafkaError.of(code)
+    hint = {
+        UNKNOWN_TOPIC: "; `mqlog topic list` shows those that exist",
+        ALREADY_EXISTS: "; --if-not-exists accepts that, `mqlog topic alter` changes it",
+    }.get(code, "")
+    raise KafkaError.of(code, f"{subject}: {message or error} ({error.name}){hint}")
+
+
+def list_topics(cluster: Cluster, *, internal: bool) -> list[Row]:
+    """One row a topic, by name."""
+    topics = cluster.metadata(None).topics
+    return [
+        {
+            "name": topic.name,
+            "partitions": len(topic.partitions),
+            "replicas": max((len(p.replica_nodes) for p in topic.partitions), default=0),
+            "topic_id": topic_id(topic),
+        }
+        for topic in sorted(topics, key=lambda topic: topic.name or "")
+        if internal or not topic.is_internal
+    ]
+
+
+def topic_id(topic: TopicMetadata) -> str | None:
+    """The id as the 32 digits that name its directory; None from a broker without ids."""
+    return None if topic.topic_id == ZERO_UUID else uuid.UUID(bytes=topic.topic_id).hex
+
+
+def find_topic(cluster: Cluster, name: str) -> tuple[MetadataResponse, TopicMetadata]:
+    """The metadata with one topic in it."""
+    metadata = cluster.metadata([name])
+    for topic in metadata.topics:
+        if topic.name == name:
+            check(topic.error_code, None, f"topic {name!r}")
+            return metadata, topic
+    raise MqlogError(f"{cluster.any.address} said nothing about topic {name!r}")
+
+
+def create_topic(
+    cluster: Cluster, name: str, partitions: int, replicas: int, configs: Mapping[str, str]
+) -> Row:
+    """Create one topic; -1 leaves a count to the broker."""
+    request = CreateTopicsRequest(timeout_ms=CHANGE_TIMEOUT_MS)
+    settings = [
+        CreateTopicsRequest.CreatableTopicConfig(name=key, value=value)
+        for key, value in configs.items()
+    ]
+    request.topics = [
+        CreateTopicsRequest.CreatableTopic(
+            name=name, num_partitions=partitions, replication_factor=replicas, configs=settings
+        )
+    ]
+    answer = cluster.any.call(Api.CREATE_TOPICS, request, CreateTopicsResponse)
+    for topic in answer.topics:
+        check(topic.error_code, topic.error_message, f"cannot create topic {name!r}")
+    _, made = find_topic(cluster, name)
+    return {"name": name, "partitions": len(made.partitions), "topic_id": topic_id(made)}
+
+
+def delete_topics(cluster: Cluster, names: Iterable[str]) -> None:
+    """Delete topics; the first refusal is raised after all were asked."""
+    wanted = list(names)
+    request = DeleteTopicsRequest(
+        topics=[DeleteTopicsRequest.DeleteTopicState(name=name) for name in wanted],
+        topic_names=wanted,
+        timeout_ms=CHANGE_TIMEOUT_MS,
+    )
+    # Up to version 5 topics are plain names, from 6 on structs: each version takes its own field.
+    version = cluster.any.version(Api.DELETE_TOPICS)
+    if version is not None and version >= 6:
+        request.topic_names = []
+    else:
+        request.topics = []
+    answer = cluster.any.call(Api.DELETE_TOPICS, request, DeleteTopicsResponse)
+    for result in answer.responses:
+        check(result.error_code, result.error_message, f"cannot delete topic {result.name!r}")
+
+
+def set_partitions(cluster: Cluster, name: str, count: int) -> None:
+    """Raise the number of partitions."""
+    topic = CreatePartitionsRequest.CreatePartitionsTopic(name=name, count=count, assignments=None)
+    request = CreatePartitionsRequest(topics=[topic], timeout_ms=CHANGE_TIMEOUT_MS)
+    answer = cluster.any.call(Api.CREATE_PARTITIONS, request, CreatePartitionsResponse)
+    for result in answer.results:
+        subject = f"cannot give topic {name!r} {count} partitions"
+        check(result.error_code, result.error_message, subject)
+
+
+def alter_configs(
+    cluster: Cluster, name: str, changes: Mapping[str, str], removals: Iterable[str]
+) -> None:
+    """Set some of a topic's settings and put others back to their default."""
+    alterable = IncrementalAlterConfigsRequest.AlterableConfig
+    configs = [alterable(key, SET, value) for key, value in changes.items()]
+    configs += [alterable(key, DELETE, None) for key in removals]
+    resource = IncrementalAlterConfigsRequest.AlterConfigsResource(TOPIC, name, configs)
+    request = IncrementalAlterConfigsRequest(resources=[resource])
+    answer = cluster.any.call(
+        Api.INCREMENTAL_ALTER_CONFIGS, request, IncrementalAlterConfigsResponse
+    )
+    for result in answer.responses:
+        check(result.error_code, result.error_message, f"cannot alter topic {name!r}")
+
+
+def configs_of(cluster: Cluster, name: str, *, everything: bool) -> list[Row]:
+    """The settings of a topic: those that differ from the default, or all."""
+    resource = DescribeConfigsRequest.DescribeConfigsResource(TOPIC, name, None)
+    request = DescribeConfigsRequest(resources=[resource])
+    answer = cluster.any.call(Api.DESCRIBE_CONFIGS, request, DescribeConfigsResponse)
+    rows: list[Row] = []
+    for result in answer.results:
+        check(result.error_code, result.error_message, f"topic {name!r}")
+        rows += [
+            {
+                "setting": config.name,
+                "value": config.value,
+                "set_by": SOURCES.get(config.config_source, str(config.config_source)),
+            }
+            for config in sorted(result.configs, key=lambda config: config.name)
+            if everything or config.config_source != 5
+        ]
+    return rows
+
+
+def partitions_of(cluster: Cluster, name: str) -> tuple[TopicMetadata, list[Row]]:
+    """A topic and one row for each of its partitions: leader, offsets, size, directory."""
+    metadata, topic = find_topic(cluster, name)
+    earliest = offsets(cluster, metadata, topic, EARLIEST)
+    latest = offsets(cluster, metadata, topic, LATEST)
+    dirs = log_dirs(cluster, metadata, topic)
+    rows: list[Row] = []
+    for partition in sorted(topic.partitions, key=lambda p: p.partition_index):
+        index = partition.partition_index
+        where = dirs.get(index)
+        row: Row = {
+            "partition": index,
+            "leader": None if partition.leader_id < 0 else partition.leader_id,
+            "epoch": partition.leader_epoch,
+            "replicas": partition.replica_nodes,
+            "in_sync": partition.isr_nodes,
+            "start_offset": earliest.get(index),
+            "end_offset": latest.get(index),
+            "bytes": where.size_bytes if where else None,
+            "directory": local_directory(where.path, topic, index) if where else None,
+        }
+        if partition.error_code:
+            row["error"] = KafkaError.of(partition.error_code).name
+        rows.append(row)
+    return topic, rows
+
+
+def offsets(
+    cluster: Cluster, metadata: MetadataResponse, topic: TopicMetadata, timestamp: int
+) -> dict[int, int]:
+    """The first or the next offset of each partition that has a leader."""
+    found: dict[int, int] = {}
+    for leader, indexes in by_leader(topic).items():
+        partition = ListOffsetsRequest.ListOffsetsPartition
+        wanted = ListOffsetsRequest.ListOffsetsTopic(
+            name=topic.name or "",
+            partitions=[partition(partition_index=i, timestamp=timestamp) for i in indexes],
+        )
+        request = ListOffsetsRequest(replica_id=-1, topics=[wanted], timeout_ms=CHANGE_TIMEOUT_MS)
+        connection = cluster.node(leader, metadata)
+        answer = connection.call(Api.LIST_OFFSETS, request, ListOffsetsResponse)
+        for result in (p for t in answer.topics for p in t.partitions):
+            if not result.error_code:
+                found[result.partition_index] = result.offset
+    return found
+
+
+def by_leader(topic: TopicMetadata) -> dict[int, list[int]]:
+    """Partition indexes by the broker that leads them; those without a leader are left out."""
+    leaders: dict[int, list[int]] = defaultdict(list)
+    for partition in topic.partitions:
+        if partition.leader_id >= 0:
+            leaders[partition.leader_id].append(partition.partition_index)
+    return leaders
+
+
+def log_dirs(
+    cluster: Cluster, metadata: MetadataResponse, topic: TopicMetadata
+) -> dict[int, LogDir]:
+    """Where each leader keeps its partitions of a topic."""
+    found: dict[int, LogDir] = {}
+    for leader, indexes in by_leader(topic).items():
+        connection = cluster.node(leader, metadata)
+        if connection.version(Api.DESCRIBE_LOG_DIRS) is None:
+            continue
+        wanted = DescribeLogDirsRequest.DescribableLogDirTopic(topic.name or "", indexes)
+        request = DescribeLogDirsRequest(topics=[wanted])
+        answer = connection.call(Api.DESCRIBE_LOG_DIRS, request, DescribeLogDirsResponse)
+        for directory in answer.results:
+            for partition in (p for t in directory.topics for p in t.partitions):
+                where = LogDir(directory.log_dir, partition.partition_size)
+                found[partition.partition_index] = where
+    return found
+
+
+def local_directory(log_dir: str, topic: TopicMetadata, index: int) -> str | None:
+    """The partition's directory if it is on this machine: mqlog's layout or Apache Kafka's."""
+    ours = os.path.join(log_dir, "topics", topic_id(topic) or "", str(index))
+    kafkas = os.path.join(log_dir, f"{topic.name}-{index}")
+    return next((path for path in (ours, kafkas) if os.path.isdir(path)), None)
+
+
+def trim(cluster: Cluster, name: str, partitions: Iterable[int], before: int) -> list[Row]:
+    """Delete the records below an offset (-1: all there are now); the new start offsets."""
+    metadata, topic = find_topic(cluster, name)
+    wanted = set(partitions) or {p.partition_index for p in topic.partitions}
+    unknown = wanted - {p.partition_index for p in topic.partitions}
+    if unknown:
+        raise MqlogError(
+            f"topic {name!r} has no partition {min(unknown)}; it has {len(topic.partitions)}"
+        )
+    rows: list[Row] = []
+    for leader, indexes in by_leader(topic).items():
+        chosen = [index for index in indexes if index in wanted]
+        if not chosen:
+            continue
+        partition = DeleteRecordsRequest.DeleteRecordsPartition
+        asked = DeleteRecordsRequest.DeleteRecordsTopic(
+            name, [partition(i, before) for i in chosen]
+        )
+        request = DeleteRecordsRequest(topics=[asked], timeout_ms=CHANGE_TIMEOUT_MS)
+        connection = cluster.node(leader, metadata)
+        answer = connection.call(Api.DELETE_RECORDS, request, DeleteRecordsResponse)
+        for result in (p for t in answer.topics for p in t.partitions):
+            subject = (
+                f"cannot trim partition {result.partition_index} of topic {name!r} to {before}"
+            )
+            check(result.error_code, None, subject)
+            rows.append({"partition": result.partition_index, "start_offset": result.low_watermark})
+    missing = wanted - {row["partition"] for row in rows}
+    if missing:
+        check(LEADER_NOT_AVAILABLE, None, f"cannot trim partition {min(missing)} of {name!r}")
+    return sorted(rows, key=lambda row: row["partition"])

@@ -1,0 +1,226 @@
+"""`mqlog topic`: topics of a running broker, over one plain connection. Works with any Kafka."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from mqlog.cli import admin
+from mqlog.cli.output import output_option, show
+from mqlog.connection import DEFAULT_TIMEOUT_S, Cluster
+from mqlog.errors import TopicAlreadyExistsError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def connection_options(command: F) -> F:
+    """Add `--bootstrap` and `--timeout`."""
+    command = click.option(
+        "--timeout",
+        type=click.FloatRange(min=0.001),
+        default=DEFAULT_TIMEOUT_S,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for the broker, for each request.",
+    )(command)
+    return click.option(
+        "--bootstrap",
+        "-b",
+        default="127.0.0.1:9092",
+        show_default=True,
+        envvar="MQLOG_BOOTSTRAP",
+        show_envvar=True,
+        metavar="HOST:PORT",
+        help="A broker.",
+    )(command)
+
+
+class Setting(click.ParamType):
+    """`NAME=VALUE`."""
+
+    name = "NAME=VALUE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Split at the first `=`."""
+        if isinstance(value, tuple):
+            return value
+        name, separator, text = str(value).partition("=")
+        if not separator or not name:
+            self.fail(f"{value!r} is not NAME=VALUE, as in retention.ms=3600000", param, ctx)
+        return name, text
+
+
+@click.group()
+def topic() -> None:
+    """List, create, describe, alter, delete and trim topics, of mqlog or any Kafka broker."""
+
+
+@topic.command("list")
+@click.option("--internal", is_flag=True, help="Topics the broker keeps for itself as well.")
+@connection_options
+@output_option
+def list_(bootstrap: str, timeout: float, internal: bool, output: str) -> None:
+    """List the topics."""
+    with Cluster(bootstrap, timeout_s=timeout) as cluster:
+        show(admin.list_topics(cluster, internal=internal), output, empty="no topics")
+
+
+@topic.command()
+@click.argument("name")
+@click.option("--partitions", "-p", type=click.IntRange(min=1), help="Default: the broker's.")
+@click.option("--replicas", type=click.IntRange(min=1), help="Default: the broker's.")
+@click.option("--set", "settings", type=Setting(), multiple=True, help="A topic setting.")
+@click.option("--if-not-exists", is_flag=True, help="It is fine if the topic exists.")
+@connection_options
+@output_option
+def create(
+    name: str,
+    partitions: int | None,
+    replicas: int | None,
+    settings: tuple[tuple[str, str], ...],
+    if_not_exists: bool,
+    bootstrap: str,
+    timeout: float,
+    output: str,
+) -> None:
+    """Create a topic."""
+    with Cluster(bootstrap, timeout_s=timeout) as cluster:
+        try:
+            made = admin.create_topic(
+                cluster, name, partitions or -1, replicas or -1, dict(settings)
+            )
+        except TopicAlreadyExistsError:
+            if not if_not_exists:
+                raise
+            _, found = admin.find_topic(cluster, name)
+            made = {
+                "name": name,
+                "partitions": len(found.partitions),
+                "topic_id": admin.topic_id(found),
+            }
+        show([made], output)
+
+
+@topic.command()
+@click.argument("name")
+@click.option("--all", "everything", is_flag=True, help="Settings that are at their default too.")
+@connection_options
+@output_option
+def describe(name: str, everything: bool, bootstrap: str, timeout: float, output: str) -> None:
+    """Show a topic's partitions, offsets, sizes and settings."""
+    with Cluster(bootstrap, timeout_s=timeout) as cluster:
+        found, partitions = admin.partitions_of(cluster, name)
+        settings = admin.configs_of(cluster, name, everything=everything)
+    if output == "json":
+        whole = {
+            "name": name,
+            "topic_id": admin.topic_id(found),
+            "internal": found.is_internal,
+            "partitions": partitions,
+            "settings": settings,
+        }
+        show([whole], output)
+        return
+    click.echo(f"topic {name}, id {admin.topic_id(found) or 'none'}\n")
+    # A column that has nothing to say is left out for people; programs get every key.
+    shown = [
+        {
+            key: value
+            for key, value in row.items()
+            if any(r.get(key) is not None for r in partitions)
+        }
+        for row in partitions
+    ]
+    keys = dict.fromkeys(key for row in shown for key in row)
+    show([{key: row.get(key) for key in keys} for row in shown], output, empty="no partitions")
+    click.echo()
+    show(settings, output, empty="all settings are at their default (--all shows them)")
+
+
+@topic.command()
+@click.argument("name")
+@click.option("--set", "settings", type=Setting(), multiple=True, help="A topic setting.")
+@click.option("--unset", multiple=True, metavar="NAME", help="Back to the default.")
+@click.option("--partitions", "-p", type=click.IntRange(min=1), help="More partitions.")
+@connection_options
+def alter(
+    name: str,
+    settings: tuple[tuple[str, str], ...],
+    unset: tuple[str, ...],
+    partitions: int | None,
+    bootstrap: str,
+    timeout: float,
+) -> None:
+    """Change a topic's settings or raise its number of partitions."""
+    if not (settings or unset or partitions):
+        raise click.UsageError("nothing to change: give --set, --unset or --partitions")
+    with Cluster(bootstrap, timeout_s=timeout) as cluster:
+        if settings or unset:
+            admin.alter_configs(cluster, name, dict(settings), unset)
+        if partitions:
+            admin.set_partitions(cluster, name, partitions)
+    click.echo(f"altered topic {name}")
+
+
+@topic.command()
+@click.argument("names", nargs=-1, required=True)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@connection_options
+def delete(names: tuple[str, ...], yes: bool, bootstrap: str, timeout: float) -> None:
+    """Delete topics and all their records."""
+    _confirm(yes, f"Delete {', '.join(names)} and all records in them?")
+    with Cluster(bootstrap, timeout_s=timeout) as cluster:
+        admin.delete_topics(cluster, names)
+    click.echo(f"deleted {', '.join(names)}")
+
+
+@topic.command()
+@click.argument("name")
+@click.option(
+    "--before",
+    required=True,
+    metavar="OFFSET",
+    help="The first offset to keep; `end` deletes all there are now.",
+)
+@click.option(
+    "--partition",
+    "-p",
+    "partitions",
+    type=click.IntRange(min=0),
+    multiple=True,
+    help="Default: all.",
+)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@connection_options
+@output_option
+def trim(
+    name: str,
+    before: str,
+    partitions: tuple[int, ...],
+    yes: bool,
+    bootstrap: str,
+    timeout: float,
+    output: str,
+) -> None:
+    """Delete a topic's records below an offset."""
+    if before != "end" and not (before.isascii() and before.isdigit()):
+        raise click.BadParameter(
+            f"{before!r} is neither an offset nor `end`", param_hint="--before"
+        )
+    offset = admin.LATEST if before == "end" else int(before)
+    _confirm(yes, f"Delete the records of {name} before {before}?")
+    with Cluster(bootstrap, timeout_s=timeout) as cluster:
+        show(admin.trim(cluster, name, partitions, offset), output)
+
+
+def _confirm(yes: bool, question: str) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("this deletes data and nobody can be asked here: add --yes")
+    click.confirm(question, abort=True)
