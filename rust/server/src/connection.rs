@@ -141,6 +141,8 @@ impl Connection {
     }
 
     fn turn(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Result<(), Close> {
+        // A panic may have left another connection's requests there.
+        io.produce.clear();
         let mut out = self
             .outbox
             .take()

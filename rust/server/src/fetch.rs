@@ -170,6 +170,7 @@ impl Connection {
             if wait.pool_tries < WARM_TRIES && self.warm(wait, &mut arena.finds) {
                 return Ok(false);
             }
+            arena.finds.iter_mut().for_each(Find::give_up);
             wait.watching.end();
             fetch_answer::write(&self.core, &self.place, &wait.query, arena, out)?;
             arena.finds.clear();
@@ -453,6 +454,15 @@ impl Find {
             }
             // Kafka tells no offsets beside this error, nor do we beside any.
             Err(error) => self.error = error.code(),
+        }
+    }
+
+    /// What the pool could not bring is an error, what it could not check is not served.
+    fn give_up(&mut self) {
+        let unchecked = self.range.as_ref().is_some_and(ReadRange::needs_check);
+        if unchecked || (self.needs_pool && self.range.is_none()) {
+            self.range = None;
+            self.error = ErrorCode::KafkaStorageError as i16;
         }
     }
 

@@ -92,7 +92,10 @@ impl ProduceArena {
         self.frames.is_empty()
     }
 
-    fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
+        if self.frames.is_empty() && self.parts.is_empty() {
+            return;
+        }
         self.frames.clear();
         self.topics.clear();
         self.parts.clear();

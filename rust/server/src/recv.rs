@@ -143,9 +143,12 @@ impl RecvPool {
             small
         });
         buf.clear();
+        if buf.capacity() > POOLED_MAX {
+            return owned;
+        }
         if self.scratch.capacity() == 0 {
             self.scratch = buf;
-        } else if self.free.len() < POOLED && buf.capacity() <= POOLED_MAX {
+        } else if self.free.len() < POOLED {
             self.free.push(buf);
         }
         owned
