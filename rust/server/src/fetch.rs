@@ -386,9 +386,11 @@ fn find_all(query: &Query, finds: &mut Vec<Find>) -> bool {
             }
         }
         if let Some(range) = &find.range {
-            left = left.saturating_sub(range.len());
-            bytes += range.len() as u64;
-            found_any |= range.len() > 0;
+            left = left.saturating_sub(range.len);
+            bytes += range.len as u64;
+            found_any |= range.len > 0;
+            // A range ends with its segment: what follows need not be waited for.
+            at_once |= range.len > 0 && range.next_offset < find.high_watermark;
         }
         at_once |= find.error != 0 || find.diverging.is_some() || find.needs_pool;
         finds.push(find);
@@ -442,7 +444,7 @@ impl Find {
             Ok(range) => {
                 self.mark(partition);
                 // What is committed is served to the end; but nothing more will come.
-                if range.len() == 0 && partition.offline_reason().is_some() {
+                if range.len == 0 && partition.offline_reason().is_some() {
                     self.error = ErrorCode::KafkaStorageError as i16;
                     return;
                 }

@@ -37,7 +37,7 @@ pub(crate) fn write(
     let mut ranges = (finds.iter().zip(&told))
         .filter(|(_, told)| **told)
         .filter_map(|(find, _)| find.range.as_ref())
-        .filter(|range| range.len() > 0);
+        .filter(|range| range.len > 0);
     let mut copied = 0;
     for fragment in frame.fragments() {
         match fragment {
@@ -63,7 +63,7 @@ fn tell(query: &Query, finds: &[Find]) -> Vec<bool> {
                 high_watermark: find.high_watermark,
                 log_start: find.log_start,
             };
-            let records = find.range.as_ref().is_some_and(|range| range.len() > 0);
+            let records = find.range.as_ref().is_some_and(|range| range.len > 0);
             let (error, diverging) = (find.error != 0, find.diverging.is_some());
             let news = session.tell(&item.topic, item.index, told, records, error, diverging);
             news || !query.incremental
@@ -101,7 +101,7 @@ fn write_frame(
         for (item, find) in topic {
             let one = response(core, query, item, find);
             moved |= one.current_leader.is_some();
-            let len = find.range.as_ref().map_or(0, ReadRange::len);
+            let len = find.range.as_ref().map_or(0, |range| range.len);
             writer.partition(&one, Some(len))?;
         }
     }
@@ -158,6 +158,6 @@ fn put_records(
         };
     }
     let file = range.file().map_err(|_| Close::Io)?;
-    out.insert_file(out.bytes.len(), file, range.position(), len);
+    out.insert_file(out.bytes.len(), file, range.position, len);
     Ok(())
 }

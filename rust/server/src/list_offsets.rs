@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use mqlog_log::Partition;
+use mqlog_log::{Partition, ReadUpTo};
 use mqlog_protocol::header::{begin_response, end_frame};
 use mqlog_protocol::messages::list_offsets::{
     ListOffsetsRequest, ListOffsetsRequestPartition, ListOffsetsResponse,
@@ -208,16 +208,18 @@ impl Reply {
 }
 
 fn search(partition: &Partition, timestamp: i64, read_committed: bool) -> (i16, Answer) {
+    // What may not be read yet is not there yet.
+    let up_to = match read_committed {
+        true => ReadUpTo::LastStable,
+        false => ReadUpTo::HighWatermark,
+    };
     let found = match timestamp {
-        MAX_TIMESTAMP => partition.offset_of_max_timestamp(),
-        _ => partition.offset_for_timestamp(timestamp),
+        MAX_TIMESTAMP => partition.offset_of_max_timestamp(up_to),
+        _ => partition.offset_for_timestamp(timestamp, up_to),
     };
     match found {
-        // What may not be read yet is not there yet.
-        Ok(Some((offset, at, epoch))) if offset < end(partition, read_committed) => {
-            (0, (offset, at, epoch))
-        }
-        Ok(_) => (0, NOTHING),
+        Ok(Some(at)) => (0, (at.offset, at.timestamp, at.leader_epoch)),
+        Ok(None) => (0, NOTHING),
         Err(error) => (error.code(), NOTHING),
     }
 }

@@ -7,12 +7,6 @@ mod common;
 use common::*;
 use mqlog_protocol::ApiKey::{ApiVersions, Fetch, Produce};
 
-fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: u64 = status.split_whitespace().nth(1).unwrap().parse().unwrap();
-    pages * 4096
-}
-
 /// 8 KiB a connection at most, the test's own side of it included.
 #[test]
 fn an_idle_connection_costs_less_than_8_kib() {
@@ -22,7 +16,11 @@ fn an_idle_connection_costs_less_than_8_kib() {
     let use_one = || {
         let mut client = broker.connect();
         client.ask(ApiVersions, 0, &node! {});
-        client.ask(Produce, 8, &produce("t", -1, &[(0, batch(&[&"x".repeat(5000)]))]));
+        client.ask(
+            Produce,
+            8,
+            &produce("t", -1, &[(0, batch(&[&"x".repeat(5000)]))]),
+        );
         let waited = client.ask(Fetch, 11, &fetch_with("t", 0, 0, 5, 1 << 20));
         assert_eq!(fetched(&waited).int("error_code"), 0);
         client
@@ -32,6 +30,10 @@ fn an_idle_connection_costs_less_than_8_kib() {
     let before = resident_bytes();
     let clients: Vec<Client> = (0..CONNECTIONS).map(|_| use_one()).collect();
     let each = resident_bytes().saturating_sub(before) / CONNECTIONS;
-    assert!(each < 8192, "{each} bytes for each of {} connections", clients.len());
+    assert!(
+        each < 8192,
+        "{each} bytes for each of {} connections",
+        clients.len()
+    );
     assert_eq!(broker.count("request_bytes_held"), 0);
 }

@@ -21,7 +21,12 @@ fn say(client: &mut Client, value: &str) -> i64 {
 
 fn leader_epoch(client: &mut Client) -> i64 {
     let answer = client.ask(Metadata, 8, &node! { topics: vec![node! { name: "t" }] });
-    answer.get("topics").at(0).get("partitions").at(0).int("leader_epoch")
+    answer
+        .get("topics")
+        .at(0)
+        .get("partitions")
+        .at(0)
+        .int("leader_epoch")
 }
 
 #[test]
@@ -40,7 +45,10 @@ fn a_clean_restart_changes_nothing() {
     let mut client = broker.connect();
     assert_eq!(leader_epoch(&mut client), 0);
     assert_eq!(say(&mut client, "two"), 1);
-    assert_eq!(values(&mut client), [(0, "one".to_owned()), (1, "two".to_owned())]);
+    assert_eq!(
+        values(&mut client),
+        [(0, "one".to_owned()), (1, "two".to_owned())]
+    );
 }
 
 #[test]

@@ -182,6 +182,13 @@ pub fn topic_id(name: &str) -> [u8; 16] {
     id
 }
 
+/// Memory of this process that is in RAM.
+pub fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = status.split_whitespace().nth(1).unwrap().parse().unwrap();
+    pages * 4096
+}
+
 /// Polls until `done`; fails after a long while.
 pub fn eventually(what: &str, done: impl Fn() -> bool) {
     let until = Instant::now() + PATIENCE;
