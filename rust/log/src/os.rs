@@ -1,0 +1,186 @@
+//! The calls that only Linux has, each with what other systems can do instead.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::path::Path;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::io::IoSliceMut;
+    use std::os::fd::AsRawFd;
+    use std::sync::OnceLock;
+
+    use rustix::fs::{Advice, FallocateFlags};
+    use rustix::io::ReadWriteFlags;
+
+    use super::*;
+
+    pub fn read_nowait(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut bufs = [IoSliceMut::new(buf)];
+        Ok(rustix::io::preadv2(
+            file,
+            &mut bufs,
+            offset,
+            ReadWriteFlags::NOWAIT,
+        )?)
+    }
+
+    pub fn write_vectored(file: &File, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::pwritev(file, bufs, offset)?)
+    }
+
+    pub fn sync_fs(file: &File) -> io::Result<bool> {
+        if !sync_fs_reports() {
+            return Ok(false);
+        }
+        rustix::fs::syncfs(file)?;
+        Ok(true)
+    }
+
+    /// Since 5.8 `syncfs` tells of write-back errors.
+    fn sync_fs_reports() -> bool {
+        static REPORTS: OnceLock<bool> = OnceLock::new();
+        *REPORTS.get_or_init(|| {
+            let name = rustix::system::uname();
+            let release = name.release().to_string_lossy().into_owned();
+            let mut parts = release.split(['.', '-']).map(|part| part.parse::<u32>());
+            match (parts.next(), parts.next()) {
+                (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (5, 8),
+                _ => false,
+            }
+        })
+    }
+
+    pub fn allocate(file: &File, len: u64) -> io::Result<()> {
+        Ok(rustix::fs::fallocate(
+            file,
+            FallocateFlags::empty(),
+            0,
+            len,
+        )?)
+    }
+
+    pub fn drop_cache(file: &File, offset: u64, len: u64) {
+        let len = std::num::NonZeroU64::new(len);
+        // Advice: a system that does not follow it only makes the check read from memory.
+        let _ = rustix::fs::fadvise(file, offset, len, Advice::DontNeed);
+    }
+
+    #[repr(C)]
+    #[derive(Default)]
+    struct CacheStat {
+        cached: u64,
+        dirty: u64,
+        writeback: u64,
+        evicted: u64,
+        recently_evicted: u64,
+    }
+
+    /// `cachestat(2)`, Linux 6.5, has one number on all architectures.
+    const CACHESTAT: libc::c_long = 451;
+
+    pub fn resident(file: &File, offset: u64, len: u64) -> Option<bool> {
+        let range = [offset, len];
+        let mut stat = CacheStat::default();
+        // SAFETY: the kernel reads two u64 from `range`, which is live, and writes the five u64
+        // of `stat`, which is `repr(C)`; the descriptor is open as long as `file` is borrowed.
+        let answer = unsafe {
+            libc::syscall(
+                CACHESTAT,
+                file.as_raw_fd(),
+                range.as_ptr(),
+                &raw mut stat,
+                0,
+            )
+        };
+        if answer != 0 {
+            return None;
+        }
+        let page = rustix::param::page_size() as u64;
+        let pages = (offset + len).div_ceil(page) - offset / page;
+        Some(stat.cached >= pages)
+    }
+
+    pub fn free_bytes(path: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    pub fn try_lock(file: &File) -> io::Result<bool> {
+        match rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+pub use linux::*;
+
+#[cfg(not(target_os = "linux"))]
+mod portable {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    /// Cannot tell whether a read would wait: the pool has to do it.
+    pub fn read_nowait(_: &File, _: &mut [u8], _: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    pub fn write_vectored(file: &File, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        match bufs.iter().find(|buf| !buf.is_empty()) {
+            Some(buf) => file.write_at(buf, offset),
+            None => Ok(0),
+        }
+    }
+
+    pub fn sync_fs(_: &File) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    pub fn allocate(file: &File, len: u64) -> io::Result<()> {
+        let zeros = [0; 65536];
+        let mut at = 0;
+        while at < len {
+            let n = (len - at).min(zeros.len() as u64) as usize;
+            file.write_all_at(zeros.get(..n).unwrap_or_default(), at)?;
+            at += n as u64;
+        }
+        Ok(())
+    }
+
+    pub fn drop_cache(_: &File, _: u64, _: u64) {}
+
+    pub fn resident(_: &File, _: u64, _: u64) -> Option<bool> {
+        None
+    }
+
+    pub fn free_bytes(path: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    pub fn try_lock(file: &File) -> io::Result<bool> {
+        match rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub use portable::*;
+
+/// Blocks all signals in the calling thread.
+pub fn block_signals() {
+    // SAFETY: both calls write and read only the set on this stack, which sigfillset initialises
+    // before it is read; changing this thread's own mask has no other effect.
+    unsafe {
+        let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigfillset(set.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
+    }
+}

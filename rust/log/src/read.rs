@@ -1,0 +1,550 @@
+//! Reading: which bytes answer a fetch. No lock, and for a reader that goes on where it stopped no
+//! look at the disk; the bytes themselves are moved by whoever asked.
+
+use std::fs::File;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use crate::check::fits;
+use crate::disk::{read_exact_at, DiskFile};
+use crate::holes::{self, Hole, HoleKind};
+use crate::index::{Entry, Index};
+use crate::marks::Mark;
+use crate::scan::{Window, BYTES, HEADERS};
+use crate::segment::Segment;
+use crate::{LogError, Partition, ReadError, State};
+
+/// Up to where a reader may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadUpTo {
+    /// What is committed.
+    HighWatermark,
+    /// What is committed and belongs to no open transaction.
+    LastStable,
+    /// Everything: followers and tools.
+    LogEnd,
+}
+
+/// Whole batches in one segment file.
+#[derive(Debug, Clone)]
+pub struct ReadRange {
+    partition: Arc<Partition>,
+    /// The segment; `None` if there is nothing to read yet.
+    pub segment: Option<Arc<Segment>>,
+    /// Where the first batch begins in its file.
+    pub position: u64,
+    /// Bytes; 0 if there is nothing to read yet.
+    pub len: usize,
+    /// An offset in the first batch, at most the one asked for unless offsets are missing.
+    pub first_offset: i64,
+    /// Offset after the last batch.
+    pub next_offset: i64,
+}
+
+/// One read's rules.
+#[derive(Clone, Copy)]
+struct Ask {
+    max_bytes: usize,
+    min_one: bool,
+    blocking: bool,
+}
+
+impl Partition {
+    /// Finds whole batches from the one that holds `offset` on: at most `max_bytes`, but with
+    /// `min_one` at least one batch. Never waits for the device.
+    pub fn read(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        min_one: bool,
+        up_to: ReadUpTo,
+    ) -> Result<ReadRange, ReadError> {
+        let ask = Ask {
+            max_bytes,
+            min_one,
+            blocking: false,
+        };
+        self.find(offset, ask, up_to)
+    }
+
+    /// As [`Partition::read`], from the pool: after [`ReadError::NeedsPool`].
+    pub fn read_blocking(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        min_one: bool,
+        up_to: ReadUpTo,
+    ) -> Result<ReadRange, ReadError> {
+        let ask = Ask {
+            max_bytes,
+            min_one,
+            blocking: true,
+        };
+        self.find(offset, ask, up_to)
+    }
+
+    fn limit(&self, up_to: ReadUpTo) -> Mark {
+        match up_to {
+            ReadUpTo::LogEnd => self.log_end.load(),
+            ReadUpTo::HighWatermark => self.high_watermark.load(),
+            ReadUpTo::LastStable => {
+                let mark = self.high_watermark.load();
+                let first = self.first_transaction.load(Ordering::Acquire);
+                if first >= mark.offset {
+                    return mark;
+                }
+                // Where it begins in its segment is looked up when a read gets there.
+                Mark {
+                    offset: first,
+                    segment: -1,
+                    ..mark
+                }
+            }
+        }
+    }
+
+    fn find(&self, offset: i64, ask: Ask, up_to: ReadUpTo) -> Result<ReadRange, ReadError> {
+        if self.state() == State::Deleted {
+            return Err(ReadError::Deleted);
+        }
+        // Marks before lists: whatever a mark names is in the list that is loaded after it.
+        let limit = self.limit(up_to);
+        let segments = self.segments.load();
+        if segments.is_empty() {
+            let reason = self.offline_reason().unwrap_or_else(|| Arc::from("no log"));
+            return Err(ReadError::Offline(reason));
+        }
+        let log_start = self.log_start();
+        if offset < log_start || offset > self.log_end().max(limit.offset) {
+            return Err(ReadError::OutOfRange {
+                offset,
+                log_start,
+                limit: limit.offset,
+            });
+        }
+        let holes = self.holes.load();
+        let offset = skip_cut(&holes, offset);
+        if offset >= limit.offset {
+            return self.nothing(offset);
+        }
+        if let Some(hole) = holes::at(&holes, offset) {
+            return Err(self.corrupt(hole));
+        }
+        let at = segments.partition_point(|segment| segment.base_offset() <= offset);
+        let Some(segment) = at.checked_sub(1).and_then(|at| segments.get(at)) else {
+            return Err(ReadError::OutOfRange {
+                offset,
+                log_start: self.log_start(),
+                limit: limit.offset,
+            });
+        };
+        segment.touch(self.shared.index_tick.fetch_add(1, Ordering::Relaxed));
+        self.range_in(segment, offset, limit, &holes, ask)
+            .map_err(|error| self.gone_or(error, offset))
+    }
+
+    /// A file that is not there any more belonged to what the log start has passed meanwhile.
+    fn gone_or(&self, error: ReadError, offset: i64) -> ReadError {
+        let log_start = self.log_start();
+        match error {
+            ReadError::Io(_) if offset < log_start => ReadError::OutOfRange {
+                offset,
+                log_start,
+                limit: self.high_watermark(),
+            },
+            other => other,
+        }
+    }
+
+    fn nothing(&self, offset: i64) -> Result<ReadRange, ReadError> {
+        Ok(ReadRange {
+            partition: self.arc()?,
+            segment: None,
+            position: 0,
+            len: 0,
+            first_offset: offset,
+            next_offset: offset,
+        })
+    }
+
+    pub(crate) fn arc(&self) -> Result<Arc<Partition>, ReadError> {
+        self.me.upgrade().ok_or(ReadError::Deleted)
+    }
+
+    pub(crate) fn corrupt(&self, hole: &Hole) -> ReadError {
+        let name = crate::segment::file_name(hole.segment, "log");
+        ReadError::Corrupt {
+            from: hole.from,
+            to: hole.to,
+            segment: self.directory().join(name),
+            kind: hole.kind.name(),
+        }
+    }
+
+    fn range_in(
+        &self,
+        segment: &Arc<Segment>,
+        offset: i64,
+        limit: Mark,
+        holes: &[Hole],
+        ask: Ask,
+    ) -> Result<ReadRange, ReadError> {
+        let (end, end_offset) = if limit.segment == segment.base_offset() {
+            (limit.position, limit.offset)
+        } else if limit.segment == -1 && limit.offset < segment.end_offset() {
+            let whole = (segment.size(), segment.end_offset());
+            self.locate(segment, limit.offset, whole, ask.blocking)?
+        } else {
+            (segment.size(), segment.end_offset())
+        };
+        let (start, first) = self.locate(segment, offset, (end, end_offset), ask.blocking)?;
+        // A range never runs over a hole.
+        let in_way = holes.iter().find(|hole| {
+            hole.segment == segment.base_offset() && hole.from >= offset && hole.position < end
+        });
+        let (end, end_offset) = in_way.map_or((end, end_offset), |hole| (hole.position, hole.from));
+        if start >= end {
+            return self.nothing(offset);
+        }
+        let (stop, next) = if end - start <= ask.max_bytes as u64 {
+            (end, end_offset)
+        } else {
+            self.stop(segment, start, (end, end_offset), ask)?
+        };
+        Ok(ReadRange {
+            partition: self.arc()?,
+            segment: Some(segment.clone()),
+            position: start,
+            len: usize::try_from(stop - start).unwrap_or(usize::MAX),
+            first_offset: first,
+            next_offset: if stop == start { offset } else { next },
+        })
+    }
+
+    /// Where the batch that holds `offset` begins, and its base offset.
+    pub(crate) fn locate(
+        &self,
+        segment: &Arc<Segment>,
+        offset: i64,
+        end: (u64, i64),
+        blocking: bool,
+    ) -> Result<(u64, i64), ReadError> {
+        if offset == end.1 {
+            return Ok(end);
+        }
+        if let Some(position) = segment.recent_position(offset) {
+            return Ok((position, offset));
+        }
+        let index = self.index_of(segment, blocking)?;
+        let entry = index.by_offset(segment.relative(offset)).unwrap_or(Entry {
+            relative: 0,
+            position: 0,
+            max_timestamp: 0,
+        });
+        let base = segment.base_offset() + i64::from(entry.relative);
+        let trusted = !segment.has_hints() || self.shared.opts.bugs.trust_index;
+        if base == offset && trusted {
+            return Ok((u64::from(entry.position), offset));
+        }
+        let file = self.file_of(segment)?;
+        let mut window = Window::new(&*file, end.0, HEADERS).nowait(!blocking);
+        if !trusted && entry.position > 0 {
+            self.confirm(segment, &mut window, entry, blocking)?;
+        }
+        self.walk_to(segment, &mut window, u64::from(entry.position), offset)
+    }
+
+    /// Compares a hint with the log; one that leads astray costs the whole index.
+    fn confirm(
+        &self,
+        segment: &Arc<Segment>,
+        window: &mut Window<'_>,
+        entry: Entry,
+        blocking: bool,
+    ) -> Result<(), ReadError> {
+        match segment.leads(window, entry) {
+            Ok(true) => Ok(()),
+            Ok(false) if blocking => {
+                segment.forget_index(&*self.shared.disk);
+                Err(ReadError::NeedsPool)
+            }
+            Ok(false) => Err(ReadError::NeedsPool),
+            Err(error) => Err(self.read_failed(segment, error)),
+        }
+    }
+
+    /// From a batch boundary to the batch that holds `offset`, by headers.
+    fn walk_to(
+        &self,
+        segment: &Arc<Segment>,
+        window: &mut Window<'_>,
+        mut position: u64,
+        offset: i64,
+    ) -> Result<(u64, i64), ReadError> {
+        let holes = self.holes.load();
+        loop {
+            let here = |hole: &&Hole| {
+                hole.segment == segment.base_offset()
+                    && hole.position == position
+                    && hole.length > 0
+            };
+            if let Some(hole) = holes.iter().find(here) {
+                position += hole.length;
+                continue;
+            }
+            let header = window
+                .header(position)
+                .map_err(|e| self.read_failed(segment, e))?;
+            match header.filter(fits) {
+                Some(header) if header.last_offset() >= offset => {
+                    return Ok((position, header.base_offset));
+                }
+                Some(header) => position += header.size() as u64,
+                // Not a batch: the check that precedes serving it finds out how far that goes.
+                None => return Ok((position, offset)),
+            }
+        }
+    }
+
+    /// The last boundary within `max_bytes` after `start`, and the offset there.
+    fn stop(
+        &self,
+        segment: &Arc<Segment>,
+        start: u64,
+        end: (u64, i64),
+        ask: Ask,
+    ) -> Result<(u64, i64), ReadError> {
+        let index = self.index_of(segment, ask.blocking)?;
+        let most = start + ask.max_bytes as u64;
+        let trusted = !segment.has_hints() || self.shared.opts.bugs.trust_index;
+        if let Some(entry) = index
+            .by_position(most)
+            .filter(|e| u64::from(e.position) > start)
+        {
+            if !trusted {
+                let file = self.file_of(segment)?;
+                let mut window = Window::new(&*file, end.0, HEADERS).nowait(!ask.blocking);
+                self.confirm(segment, &mut window, entry, ask.blocking)?;
+            }
+            return Ok((
+                u64::from(entry.position),
+                segment.base_offset() + i64::from(entry.relative),
+            ));
+        }
+        let file = self.file_of(segment)?;
+        let mut window = Window::new(&*file, end.0, HEADERS).nowait(!ask.blocking);
+        let (mut position, mut next) = (start, -1);
+        while position < end.0 {
+            let header = window
+                .header(position)
+                .map_err(|e| self.read_failed(segment, e))?;
+            let Some(header) = header else {
+                // Damaged: let the check look at all of it.
+                return Ok(if position == start {
+                    end
+                } else {
+                    (position, next)
+                });
+            };
+            let after = position + header.size() as u64;
+            let fits = after <= most || (position == start && ask.min_one);
+            if !fits {
+                break;
+            }
+            (position, next) = (after, header.next_offset());
+        }
+        Ok((position, next))
+    }
+
+    /// The index, if it is in memory or may be fetched.
+    pub(crate) fn index_of(
+        &self,
+        segment: &Arc<Segment>,
+        blocking: bool,
+    ) -> Result<Arc<Index>, ReadError> {
+        match segment.index() {
+            Some(index) => Ok(index),
+            None if !blocking => Err(ReadError::NeedsPool),
+            None => {
+                let interval = self.config.load().index_interval_bytes;
+                let shared = &self.shared;
+                segment
+                    .load_index(
+                        &*shared.disk,
+                        &shared.files,
+                        &self.holes.load(),
+                        interval,
+                        shared.opts.bugs.trust_index,
+                    )
+                    .map_err(|error| self.read_failed(segment, error))
+            }
+        }
+    }
+
+    pub(crate) fn file_of(&self, segment: &Segment) -> Result<Arc<dyn DiskFile>, ReadError> {
+        let file = self.shared.files.get(&segment.slot);
+        file.map_err(|error| self.read_failed(segment, error))
+    }
+
+    pub(crate) fn read_failed(&self, segment: &Segment, error: io::Error) -> ReadError {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => ReadError::NeedsPool,
+            _ => ReadError::Io(LogError::io("read", &segment.path(), error)),
+        }
+    }
+
+    /// About how many bytes a read from `offset` on could give, without looking at the disk.
+    pub fn bytes_available(&self, offset: i64, up_to: ReadUpTo) -> u64 {
+        let limit = self.limit(up_to);
+        if offset >= limit.offset {
+            return 0;
+        }
+        let segments = self.segments.load();
+        let end_of = |segment: &Segment| {
+            if segment.base_offset() == limit.segment {
+                limit.position
+            } else {
+                segment.size()
+            }
+        };
+        let at = segments
+            .partition_point(|segment| segment.base_offset() <= offset)
+            .max(1)
+            - 1;
+        let mut bytes = 0;
+        for (n, segment) in segments.iter().enumerate().skip(at) {
+            if segment.base_offset() >= limit.offset {
+                break;
+            }
+            let from = match segment.index() {
+                Some(_) if n > at => 0,
+                Some(index) => segment.recent_position(offset).unwrap_or_else(|| {
+                    let entry = index.by_offset(segment.relative(offset));
+                    entry.map_or(0, |entry| u64::from(entry.position))
+                }),
+                None => 0,
+            };
+            bytes += end_of(segment).saturating_sub(from);
+        }
+        bytes
+    }
+
+    /// Aborted transactions in a range of offsets: producer id and first offset. None until there
+    /// are transactions.
+    pub fn aborted_transactions(&self, _range: std::ops::Range<i64>) -> Vec<(i64, i64)> {
+        Vec::new()
+    }
+}
+
+/// Where a reader at `offset` goes on if its offset was cut off after a crash.
+fn skip_cut(holes: &[Hole], offset: i64) -> i64 {
+    match holes::at(holes, offset) {
+        Some(hole) if hole.kind == HoleKind::Cut => skip_cut(holes, hole.to),
+        _ => offset,
+    }
+}
+
+impl ReadRange {
+    /// The partition it belongs to.
+    pub fn partition(&self) -> &Arc<Partition> {
+        &self.partition
+    }
+
+    fn disk_file(&self) -> Result<Arc<dyn DiskFile>, ReadError> {
+        match &self.segment {
+            Some(segment) => self.partition.file_of(segment),
+            None => Err(ReadError::Io(self.empty())),
+        }
+    }
+
+    fn empty(&self) -> LogError {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "an empty range has no file");
+        LogError::io("read", &self.partition.directory(), error)
+    }
+
+    /// The kernel's file, pinned: it stays readable whatever happens to the segment.
+    pub fn file(&self) -> Result<Arc<File>, ReadError> {
+        let file = self.disk_file()?;
+        file.real()
+            .cloned()
+            .ok_or_else(|| ReadError::Io(self.empty()))
+    }
+
+    /// Whether this process neither wrote nor checked all of these bytes.
+    pub fn needs_check(&self) -> bool {
+        let end = self.position + self.len as u64;
+        let checked = |segment: &Arc<Segment>| segment.is_checked(self.position, end);
+        self.len > 0 && !self.segment.as_ref().is_some_and(checked)
+    }
+
+    /// Whether the bytes are in memory; false if the system cannot tell and they are old.
+    pub fn resident(&self) -> bool {
+        let Some(segment) = &self.segment else {
+            return true;
+        };
+        let Ok(file) = self.disk_file() else {
+            return false;
+        };
+        match file.resident(self.position, self.len as u64) {
+            Some(resident) => resident,
+            None => segment
+                .recent_position(self.first_offset)
+                .is_some_and(|p| p == self.position),
+        }
+    }
+
+    /// Reads the bytes and appends them to `out`. May wait for the device.
+    pub fn read_into(&self, out: &mut Vec<u8>) -> Result<(), ReadError> {
+        if self.len == 0 {
+            return Ok(());
+        }
+        let file = self.disk_file()?;
+        let start = out.len();
+        out.resize(start + self.len, 0);
+        let room = out.get_mut(start..).unwrap_or_default();
+        if let Err(error) = read_exact_at(&*file, room, self.position) {
+            out.truncate(start);
+            let path = self
+                .segment
+                .as_ref()
+                .map_or_else(Default::default, |s| s.path());
+            return Err(ReadError::Io(LogError::io("read", &path, error)));
+        }
+        Ok(())
+    }
+
+    /// Compares the bytes with their checksums and the offsets with each other, once. What is
+    /// wrong is remembered as a hole: `NeedsPool` then says to read again, which stops before it.
+    pub fn check(&self) -> Result<(), ReadError> {
+        let Some(segment) = self.segment.as_ref().filter(|_| self.needs_check()) else {
+            return Ok(());
+        };
+        let partition = &self.partition;
+        let file = self.disk_file()?;
+        let end = self.position + self.len as u64;
+        let mut window = Window::new(&*file, end, BYTES);
+        let (mut position, mut expected) = (self.position, self.first_offset);
+        while position < end {
+            let batch = window
+                .batch(position)
+                .map_err(|e| partition.read_failed(segment, e))?;
+            let good = batch.and_then(|(header, bytes)| {
+                let good = fits(&header)
+                    && header.base_offset == expected
+                    && mqlog_record::verify_crc(bytes);
+                good.then_some(header)
+            });
+            let Some(header) = good else {
+                return Err(partition.quarantine(segment, &*file, position, expected));
+            };
+            expected = header.next_offset();
+            position += header.size() as u64;
+        }
+        if expected != self.next_offset && position == segment.size() {
+            return Err(partition.quarantine_gap(segment, position, expected));
+        }
+        segment.set_checked(self.position, end);
+        Ok(())
+    }
+}

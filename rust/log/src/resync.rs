@@ -1,0 +1,116 @@
+//! Finds where a log goes on after bytes that are no batch.
+
+use std::io;
+
+use mqlog_record::{verify_crc, BatchHeader, HEADER_LEN};
+
+use crate::check::{fits, plausible};
+use crate::scan::Window;
+
+/// Where the magic byte of a batch lies.
+const MAGIC_AT: u64 = 16;
+
+/// What a batch must agree with besides its own checksum, which covers neither its offset nor its
+/// leader epoch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    pub least_epoch: i32,
+    pub most_epoch: i32,
+    /// Base offset of the next segment, `i64::MAX` if there is none.
+    pub next_base: i64,
+}
+
+impl Rules {
+    pub fn accept(&self, header: &BatchHeader) -> bool {
+        fits(header)
+            && (self.least_epoch..=self.most_epoch).contains(&header.partition_leader_epoch)
+            && header.next_offset() <= self.next_base
+    }
+}
+
+/// The header of a whole good batch at `position` with the base offset `expected`.
+pub(crate) fn good_batch(
+    window: &mut Window<'_>,
+    position: u64,
+    expected: i64,
+    rules: &Rules,
+) -> io::Result<Option<BatchHeader>> {
+    Ok(window.batch(position)?.and_then(|(header, bytes)| {
+        let good = header.base_offset == expected && rules.accept(&header) && verify_crc(bytes);
+        good.then_some(header)
+    }))
+}
+
+/// Whether good batches follow each other from `position` to the end.
+fn chains(window: &mut Window<'_>, mut position: u64, rules: &Rules) -> io::Result<bool> {
+    let mut rules = *rules;
+    let Some(first) = window.header(position)? else {
+        return Ok(false);
+    };
+    let mut expected = first.base_offset;
+    while position < window.end {
+        match good_batch(window, position, expected, &rules)? {
+            Some(header) => {
+                expected = header.next_offset();
+                rules.least_epoch = header.partition_leader_epoch;
+                position += header.size() as u64;
+            }
+            None => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+/// The next good batch after the bad one at `bad`, up to the window's end. A bad batch whose
+/// header can be believed is jumped over whole: its records may hold what looks like a batch.
+pub(crate) fn next_good(
+    window: &mut Window<'_>,
+    bad: u64,
+    expected: i64,
+    rules: &Rules,
+) -> io::Result<Option<(u64, BatchHeader)>> {
+    let mut from = bad + 1;
+    let believed = plausible(window.bytes(bad, HEADER_LEN)?)
+        .filter(|header| header.base_offset == expected && rules.accept(header));
+    if let Some(header) = believed {
+        from = bad + header.size() as u64;
+        if from >= window.end {
+            return Ok(None);
+        }
+        if let Some(next) = good_batch(window, from, header.next_offset(), rules)? {
+            return Ok(Some((from, next)));
+        }
+    }
+    while from + HEADER_LEN as u64 <= window.end {
+        let Some(at) = next_magic(window, from)? else {
+            return Ok(None);
+        };
+        from = at;
+        let reach = expected.saturating_add(i64::try_from(from - bad).unwrap_or(i64::MAX));
+        let header = window.header(from)?.filter(|header| {
+            (expected..=reach).contains(&header.base_offset) && rules.accept(header)
+        });
+        if let Some(header) = header {
+            if chains(window, from, rules)? {
+                return Ok(Some((from, header)));
+            }
+        }
+        from += 1;
+    }
+    Ok(None)
+}
+
+/// The next position from which a batch could begin: its magic byte says 2.
+fn next_magic(window: &mut Window<'_>, mut from: u64) -> io::Result<Option<u64>> {
+    while from + HEADER_LEN as u64 <= window.end {
+        let bytes = window.bytes(from + MAGIC_AT, crate::scan::HEADERS)?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        if let Some(at) = bytes.iter().position(|byte| *byte == 2) {
+            return Ok(Some(from + at as u64));
+        }
+        from += bytes.len() as u64;
+    }
+    Ok(None)
+}
