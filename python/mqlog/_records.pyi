@@ -7,7 +7,7 @@ __all__ = ["Batch", "CorruptBatch", "Record", "crc32c", "decode_batches", "iter_
 
 CODECS: tuple[str, ...]
 
-class CorruptBatch(ValueError):  # noqa: N818 - says what the bytes are
+class CorruptBatch(ValueError):
     position: int
     def __init__(self, message: str, position: int) -> None: ...
 

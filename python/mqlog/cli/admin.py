@@ -7,7 +7,6 @@ the KafkaError of the code that came back, its text saying which topic, why, and
 from __future__ import annotations
 
 import os
-import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -32,6 +31,7 @@ from mqlog.protocol.metadata import MetadataResponse
 TOPIC = 2  # the resource type of a topic
 SET, DELETE = 0, 1  # operations on a setting
 EARLIEST, LATEST = -2, -1
+OUT_OF_RANGE = 1
 UNKNOWN_TOPIC = 3
 ALREADY_EXISTS = 36
 LEADER_NOT_AVAILABLE = 5
@@ -63,6 +63,7 @@ def check(code: int, message: str | None, subject: str) -> None:
         return
     error = KafkaError.of(code)
     hint = {
+        OUT_OF_RANGE: "; `mqlog topic describe` shows what each partition holds",
         UNKNOWN_TOPIC: "; `mqlog topic list` shows those that exist",
         ALREADY_EXISTS: "; --if-not-exists accepts that, `mqlog topic alter` changes it",
     }.get(code, "")
@@ -77,16 +78,16 @@ def list_topics(cluster: Cluster, *, internal: bool) -> list[Row]:
             "name": topic.name,
             "partitions": len(topic.partitions),
             "replicas": max((len(p.replica_nodes) for p in topic.partitions), default=0),
-            "topic_id": topic_id(topic),
+            "topic_id": hex_id(topic.topic_id),
         }
         for topic in sorted(topics, key=lambda topic: topic.name or "")
         if internal or not topic.is_internal
     ]
 
 
-def topic_id(topic: TopicMetadata) -> str | None:
-    """The id as the 32 digits that name its directory; None from a broker without ids."""
-    return None if topic.topic_id == ZERO_UUID else uuid.UUID(bytes=topic.topic_id).hex
+def hex_id(topic_id: bytes) -> str | None:
+    """A topic's id as the 32 digits that name its directory; None from a broker without ids."""
+    return None if topic_id == ZERO_UUID else topic_id.hex()
 
 
 def find_topic(cluster: Cluster, name: str) -> tuple[MetadataResponse, TopicMetadata]:
@@ -114,10 +115,12 @@ def create_topic(
         )
     ]
     answer = cluster.any.call(Api.CREATE_TOPICS, request, CreateTopicsResponse)
-    for topic in answer.topics:
-        check(topic.error_code, topic.error_message, f"cannot create topic {name!r}")
-    _, made = find_topic(cluster, name)
-    return {"name": name, "partitions": len(made.partitions), "topic_id": topic_id(made)}
+    for made in answer.topics:
+        check(made.error_code, made.error_message, f"cannot create topic {name!r}")
+        if made.num_partitions > 0:  # told from version 5 on
+            partitions = made.num_partitions
+        return {"name": name, "partitions": partitions, "topic_id": hex_id(made.topic_id)}
+    raise MqlogError(f"{cluster.any.address} said nothing about topic {name!r}")
 
 
 def delete_topics(cluster: Cluster, names: Iterable[str]) -> None:
@@ -262,7 +265,7 @@ def log_dirs(
 
 def local_directory(log_dir: str, topic: TopicMetadata, index: int) -> str | None:
     """The partition's directory if it is on this machine: mqlog's layout or Apache Kafka's."""
-    ours = os.path.join(log_dir, "topics", topic_id(topic) or "", str(index))
+    ours = os.path.join(log_dir, "topics", hex_id(topic.topic_id) or "", str(index))
     kafkas = os.path.join(log_dir, f"{topic.name}-{index}")
     return next((path for path in (ours, kafkas) if os.path.isdir(path)), None)
 

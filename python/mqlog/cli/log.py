@@ -220,14 +220,26 @@ def _fault(file: Path, start: int, end: int, problem: str, offset: int | None = 
     }
 
 
+#: What most batches have: said only where it differs, to people.
+_USUAL = {
+    "time_type": "create",
+    "producer_id": -1,
+    "producer_epoch": -1,
+    "base_sequence": -1,
+    "transactional": False,
+    "control": False,
+    "headers": [],
+}
+
+
 def _print(row: Row, output: str, indent: str = "") -> None:
     if output == "json":
         click.echo(json.dumps(row))
         return
     parts = []
     for name, value in row.items():
-        shown = (
-            value if isinstance(value, str) and name not in ("key", "value") else json.dumps(value)
-        )
-        parts.append(f"{name} {shown}")
+        if name in _USUAL and value == _USUAL[name]:
+            continue
+        plain = isinstance(value, str) and name not in ("key", "value")
+        parts.append(f"{name} {value if plain else json.dumps(value)}")
     click.echo(indent + "  ".join(parts))

@@ -101,7 +101,7 @@ def create(
             made = {
                 "name": name,
                 "partitions": len(found.partitions),
-                "topic_id": admin.topic_id(found),
+                "topic_id": admin.hex_id(found.topic_id),
             }
         show([made], output)
 
@@ -119,14 +119,14 @@ def describe(name: str, everything: bool, bootstrap: str, timeout: float, output
     if output == "json":
         whole = {
             "name": name,
-            "topic_id": admin.topic_id(found),
+            "topic_id": admin.hex_id(found.topic_id),
             "internal": found.is_internal,
             "partitions": partitions,
             "settings": settings,
         }
         show([whole], output)
         return
-    click.echo(f"topic {name}, id {admin.topic_id(found) or 'none'}\n")
+    click.echo(f"topic {name}, id {admin.hex_id(found.topic_id) or 'none'}\n")
     # A column that has nothing to say is left out for people; programs get every key.
     shown = [
         {

@@ -190,8 +190,8 @@ impl Broker {
 
     /// Answers the request of `token` with a response body; frame and header are added here.
     /// False: the client is gone.
-    pub fn reply(&self, token: u64, body: Vec<u8>) -> bool {
-        self.core.tokens.deliver(token, Letter::Reply(body))
+    pub fn reply(&self, token: u64, body: impl Into<Vec<u8>>) -> bool {
+        self.core.tokens.deliver(token, Letter::Reply(body.into()))
     }
 
     /// Answers the Metadata request of `token` from the image as it is now.

@@ -173,7 +173,7 @@ fn every_request_is_answered_or_closed_and_nothing_panics() {
     std::thread::spawn(move || {
         asked
             .iter()
-            .for_each(|token| _ = replier.reply(token, vec![]))
+            .for_each(|token| _ = replier.reply(token, []))
     });
 
     let done = Arc::new(AtomicBool::new(false));

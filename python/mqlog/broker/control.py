@@ -1,0 +1,256 @@
+"""The control thread's state machine: events in, effects out, no I/O.
+
+Events and effects are the tuples of `mqlog._native.Broker.poll` and `.submit`:
+
+    ("request", token, api_key, version, client_id, body, peer, local, listener, arrival_ns)
+    ("disconnected", token)   ("proposed", id, error)   ("files_done", id, [(value, code, message)])
+    ("dir_offline", reason)
+
+    ("reply", token, body)   ("reply_metadata", token)   ("close", token)
+    ("propose", id, records)   ("files", id, operations)
+
+A request becomes a `flow.Decision`. Decisions that change the same metadata share a lane and take
+turns, so each sees what the one before it did; all others run side by side. A step advances a bounded
+number of them, so a request with 1,000 topics delays nobody.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from mqlog.broker import cluster, configs, records, retention, topics
+from mqlog.broker.flow import Decision, FileResult, Files, Pause, Propose
+from mqlog.broker.producer_ids import ProducerIds
+from mqlog.broker.world import World
+
+Event = tuple[Any, ...]
+Effect = tuple[Any, ...]
+
+METADATA = 3
+#: Decisions advanced in one step before the thread looks for new events.
+ADVANCES_PER_STEP = 64
+_METADATA_LANE, _PRODUCER_LANE = "metadata", "producer ids"
+
+
+class Codec(NamedTuple):
+    """Bytes to requests, responses to bytes: `mqlog._native`'s functions."""
+
+    decode: Callable[[str, int, int, bytes], Any]
+    encode: Callable[[str, int, int, Any], bytes]
+
+
+class Request(NamedTuple):
+    """A request as it arrived, its body decoded."""
+
+    token: int
+    api_key: int
+    version: int
+    client_id: str | None
+    message: Any
+    peer: tuple[str, int]
+    local: tuple[str, int]
+    listener: str
+
+
+class _Task:
+    """A decision under way, and what to do with its result."""
+
+    __slots__ = ("answer", "decision", "finish", "lane")
+
+    def __init__(
+        self, decision: Decision, finish: Callable[[Any], Effect | None], lane: str | None
+    ) -> None:
+        self.decision = decision
+        self.finish = finish
+        self.lane = lane
+        self.answer: Any = None
+
+
+class Control:
+    """All decisions of one broker."""
+
+    def __init__(
+        self,
+        world: World,
+        codec: Codec,
+        on_error: Callable[[str, BaseException], None] = lambda what, error: None,
+    ) -> None:
+        """`on_error` is told of requests that could not be decided; their connection is closed."""
+        self._world = world
+        self._codec = codec
+        self._on_error = on_error
+        self._producer_ids = ProducerIds()
+        self._ready: deque[_Task] = deque()
+        self._lanes: dict[str, deque[_Task]] = {_METADATA_LANE: deque(), _PRODUCER_LANE: deque()}
+        self._waiting: dict[int, _Task] = {}
+        self._last_id = 0
+        self._retention_due_ms: int | None = None
+        self._retention_runs = False
+        self.offline: str | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is work that waits for no event: step again at once."""
+        return bool(self._ready)
+
+    def step(self, events: Iterable[Event], now_ms: int) -> list[Effect]:
+        """Take in `events`, advance some decisions; `now_ms` is monotonic."""
+        effects: list[Effect] = []
+        for event in events:
+            self._take(event, effects)
+        self._fire_timers(now_ms)
+        for _ in range(min(ADVANCES_PER_STEP, len(self._ready))):
+            self._advance(self._ready.popleft(), effects)
+        return effects
+
+    def next_timer_ms(self, now_ms: int) -> int:
+        """Return how long `step` has nothing to do if no event comes."""
+        if self._ready:
+            return 0
+        due = self._retention_due_ms
+        return 1_000 if due is None else max(0, min(60_000, due - now_ms))
+
+    # -- events ------------------------------------------------------------------------------------
+
+    def _take(self, event: Event, effects: list[Effect]) -> None:
+        match event:
+            case ("request", token, key, version, client_id, body, peer, local, listener, _):
+                try:
+                    message = self._codec.decode("request", key, version, body)
+                    request = Request(
+                        token, key, version, client_id, message, peer, local, listener
+                    )
+                    self._start(self._task(request))
+                except Exception as error:
+                    self._fail(f"request {key} version {version} of {peer[0]}", error)
+                    effects.append(("close", token))
+            case ("proposed", number, error):
+                self._resume(number, error)
+            case ("files_done", number, results):
+                self._resume(number, [FileResult(*result) for result in results])
+            case ("dir_offline", reason):
+                self.offline = reason
+            case _:
+                pass  # "disconnected": an answer to it is dropped by the other side
+
+    def _start(self, task: _Task) -> None:
+        if task.lane is not None:
+            lane = self._lanes[task.lane]
+            lane.append(task)
+            if len(lane) > 1:
+                return
+        self._ready.append(task)
+
+    def _resume(self, number: int, answer: Any) -> None:
+        task = self._waiting.pop(number, None)
+        if task is not None:
+            task.answer = answer
+            self._ready.append(task)
+
+    def _fire_timers(self, now_ms: int) -> None:
+        interval = self._world.settings.integer("log.retention.check.interval.ms")
+        if self._retention_due_ms is None:
+            self._retention_due_ms = now_ms + min(interval, 30_000)
+        if now_ms < self._retention_due_ms or self._retention_runs:
+            return
+        self._retention_due_ms = now_ms + interval
+        self._retention_runs = True
+        self._start(_Task(retention.enforce(self._world), self._retention_done, None))
+
+    def _retention_done(self, _result: Any) -> None:
+        self._retention_runs = False
+
+    # -- decisions ---------------------------------------------------------------------------------
+
+    def _advance(self, task: _Task, effects: list[Effect]) -> None:
+        answer, task.answer = task.answer, None
+        try:
+            asked = task.decision.send(answer)
+        except StopIteration as done:
+            self._finish(task, done.value, effects)
+            return
+        except Exception as error:
+            self._fail("decision", error)
+            self._finish(task, None, effects)
+            return
+        if isinstance(asked, Pause):
+            self._ready.append(task)
+            return
+        self._last_id += 1
+        self._waiting[self._last_id] = task
+        if isinstance(asked, Propose):
+            effects.append(("propose", self._last_id, asked.records))
+        elif isinstance(asked, Files):
+            effects.append(("files", self._last_id, asked.operations))
+
+    def _finish(self, task: _Task, result: Any, effects: list[Effect]) -> None:
+        effect = task.finish(result)
+        if effect is not None:
+            effects.append(effect)
+        if task.lane is not None:
+            lane = self._lanes[task.lane]
+            lane.popleft()
+            if lane:
+                self._ready.append(lane[0])
+
+    def _fail(self, what: str, error: BaseException) -> None:
+        self._on_error(what, error)
+
+    def _task(self, request: Request) -> _Task:
+        if request.api_key == METADATA:
+            names = [topic.name for topic in request.message.topics or () if topic.name]
+            decision = topics.auto_create(self._world, names)
+            return _Task(decision, lambda _: ("reply_metadata", request.token), _METADATA_LANE)
+        decide, lane = _DECISIONS[request.api_key]
+        return _Task(decide(self, request), lambda result: self._reply(request, result), lane)
+
+    def _reply(self, request: Request, response: Any) -> Effect:
+        if response is None:
+            return ("close", request.token)
+        try:
+            body = self._codec.encode("response", request.api_key, request.version, response)
+        except Exception as error:
+            self._fail(f"response {request.api_key} version {request.version}", error)
+            return ("close", request.token)
+        return ("reply", request.token, body)
+
+
+_Decide = Callable[[Control, Request], Decision]
+
+
+def _plain(decide: Callable[[World, Any], Decision]) -> _Decide:
+    return lambda control, request: decide(control._world, request.message)
+
+
+def _versioned(decide: Callable[[World, Any, int], Decision]) -> _Decide:
+    return lambda control, request: decide(control._world, request.message, request.version)
+
+
+#: API key: who decides, and in which lane.
+_DECISIONS: dict[int, tuple[_Decide, str | None]] = {
+    19: (_versioned(topics.create_topics), _METADATA_LANE),
+    20: (_versioned(topics.delete_topics), _METADATA_LANE),
+    21: (_plain(records.delete_records_request), None),
+    22: (
+        lambda control, request: control._producer_ids.init_producer_id(
+            control._world, request.message
+        ),
+        _PRODUCER_LANE,
+    ),
+    32: (_plain(configs.describe_configs), None),
+    33: (_plain(configs.alter_configs), _METADATA_LANE),
+    35: (_plain(cluster.describe_log_dirs), None),
+    37: (_plain(topics.create_partitions), _METADATA_LANE),
+    44: (_plain(configs.incremental_alter_configs), _METADATA_LANE),
+    60: (
+        lambda control, request: cluster.describe_cluster(
+            control._world, request.message, request.listener, request.local
+        ),
+        None,
+    ),
+    61: (_plain(cluster.describe_producers), None),
+    74: (_versioned(configs.list_config_resources), None),
+    75: (_plain(cluster.describe_topic_partitions), None),
+}

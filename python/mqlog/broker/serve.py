@@ -1,0 +1,64 @@
+"""Run a broker in the foreground: `mqlog serve`.
+
+Exit codes: 0 stopped by SIGINT or SIGTERM, 74 the disk failed, 1 it could not start (the error names
+what is in the way).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from typing import TextIO
+
+from mqlog.broker.journal import Journal
+from mqlog.broker.listeners import asked_for, is_loopback, resolve
+from mqlog.broker.runtime import Runtime
+from mqlog.broker.settings import Settings
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def run(settings: Settings, data_dir: str, out: TextIO | None = None) -> int:
+    """Serve `data_dir` until a signal; return the exit code.
+
+    Prints one line to `out` (standard output) when clients can connect. Raises ConfigError for a
+    setting, RuntimeError if the directory cannot be served or the address not be bound.
+    """
+    journal = Journal(settings.text("mqlog.log.format"))
+    wanted = asked_for(settings)
+    for address in wanted:
+        if not is_loopback(address.host):
+            journal.warning(
+                "anyone who can reach this address can read and delete everything: there is no "
+                "authentication", listen=str(address),
+            )  # fmt: skip
+    # Before any thread is made: all of them inherit the mask, one waits for the signals.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    runtime = Runtime(settings, data_dir, resolve(wanted), journal)
+    facts = runtime.start()
+    threading.Thread(target=_wait_for_signal, args=(runtime,), daemon=True).start()
+    if facts["recovered"]:
+        journal.info("recovered after an unclean stop", **facts["recovery"])
+    shown = wanted[0]._replace(port=runtime.addresses[0].port)
+    print(
+        f"mqlog ready listening on {shown} data {runtime.data_dir} cluster {runtime.cluster_id} "
+        f"pid {os.getpid()}",
+        file=out or sys.stdout,
+        flush=True,
+    )
+    try:
+        code = runtime.run()
+    finally:
+        runtime.close()
+    journal.info("stopped", code=code)
+    return code
+
+
+def _wait_for_signal(runtime: Runtime) -> None:
+    first = signal.sigwait(_SIGNALS)
+    runtime.journal.info(f"{signal.Signals(first).name}: stopping")
+    runtime.stop()
+    second = signal.sigwait(_SIGNALS)
+    os._exit(128 + second)
