@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -104,6 +105,7 @@ pub struct Broker {
     executor: Mutex<Executor>,
     addresses: Vec<SocketAddr>,
     report: StartReport,
+    killed: AtomicBool,
     pid: u32,
 }
 
@@ -159,6 +161,7 @@ impl Broker {
             executor: Mutex::new(executor),
             addresses,
             report,
+            killed: AtomicBool::new(false),
             pid: std::process::id(),
         })
     }
@@ -281,7 +284,7 @@ impl Broker {
 
     /// Ends the broker as a crash of its process would: nothing is finished, flushed or marked.
     /// For tests.
-    pub fn kill(&self) {
+    pub fn kill(self) {
         if self.forked() {
             return;
         }
@@ -289,8 +292,10 @@ impl Broker {
         let mut threads = lock(&self.threads);
         threads.order_all(order::KILL);
         threads.stop();
+        drop(threads);
         lock(&self.executor).stop();
-        self.core.dir.abandon();
+        // The data directory goes with its last reference, as it is.
+        self.killed.store(true, SeqCst);
     }
 
     fn forked(&self) -> bool {
@@ -300,7 +305,9 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        self.shutdown();
+        if !self.killed.load(SeqCst) {
+            self.shutdown();
+        }
     }
 }
 

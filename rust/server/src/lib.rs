@@ -1,9 +1,9 @@
 //! Sockets, framing and the produce and fetch fast path of one broker.
 //!
-//! A `Broker` serves Kafka's protocol over TCP from a data directory. What needs no decision it
+//! A [`Broker`] serves Kafka's protocol over TCP from a data directory. What needs no decision it
 //! answers itself, on its I/O threads: ApiVersions, Metadata, Produce, Fetch, ListOffsets,
-//! OffsetForLeaderEpoch. Everything else goes to a `ControlPlane` and comes back through
-//! `Broker::reply`.
+//! OffsetForLeaderEpoch. Everything else goes to a [`ControlPlane`] and comes back through
+//! [`Broker::reply`].
 //!
 //! What it is not: it decides nothing (names, placement, configs, ids), opens no records, and
 //! writes no file but through `mqlog-log`.
@@ -20,3 +20,47 @@
 //! | `park`, `mailbox`, `control` | requests that others answer |
 //! | `executor`, `router`, `topic_config`, `files` | metadata made durable and published |
 //! | `broker` | start, handle, end |
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod admit;
+mod api_versions;
+mod apis;
+mod broker;
+mod budget;
+mod close;
+mod config;
+mod connection;
+mod control;
+mod core;
+mod decode;
+mod executor;
+mod faults;
+mod fetch;
+mod fetch_answer;
+mod files;
+mod list_offsets;
+mod lookup;
+mod mailbox;
+mod metadata;
+mod offset_for_leader_epoch;
+mod outbox;
+mod park;
+mod pending_produce;
+mod produce;
+mod produce_answer;
+mod produce_rules;
+mod recv;
+mod router;
+mod session;
+mod stats;
+mod stream;
+mod threads;
+pub mod topic_config;
+
+pub use broker::{Broker, PartitionInfo, StartError, StartReport};
+pub use config::{BrokerConfig, ConfigError, Limits, Listener};
+pub use control::{ControlEvent, ControlPlane, ControlRequest, NoControl};
+pub use faults::Faults;
+pub use files::FileOp;
+pub use stats::{Counter, Stats, StatsSnapshot};

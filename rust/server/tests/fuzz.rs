@@ -170,11 +170,7 @@ fn every_request_is_answered_or_closed_and_nothing_panics() {
     let broker = Arc::new(Broker::start(config, Arc::new(Empty(Mutex::new(tokens)))).unwrap());
     make_topic(&broker);
     let replier = broker.clone();
-    std::thread::spawn(move || {
-        asked
-            .iter()
-            .for_each(|token| _ = replier.reply(token, []))
-    });
+    std::thread::spawn(move || asked.iter().for_each(|token| _ = replier.reply(token, [])));
 
     let done = Arc::new(AtomicBool::new(false));
     let (address, stop) = (broker.local_addrs()[0], done.clone());
