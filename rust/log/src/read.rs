@@ -201,7 +201,7 @@ impl Partition {
         let (start, first) = self.locate(segment, offset, (end, end_offset), ask.blocking)?;
         // A range never runs over a hole.
         let in_way = holes.iter().find(|hole| {
-            hole.segment == segment.base_offset() && hole.from >= offset && hole.position < end
+            hole.segment == segment.base_offset() && hole.from >= offset && hole.position <= end
         });
         let (end, end_offset) = in_way.map_or((end, end_offset), |hole| (hole.position, hole.from));
         if start >= end {

@@ -361,6 +361,7 @@ impl Segment {
         // It is rebuilt from the log whether or not the file could be removed: its entries were
         // shown wrong, and loading checks them again.
         let _ = disk.unlink(&self.sibling("idx"));
+        self.hints.store(false, Ordering::Release);
         self.index.store(None);
     }
 

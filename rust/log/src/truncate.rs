@@ -74,6 +74,14 @@ impl Partition {
                 return Err(LogError::io("read", &segment.path(), error));
             }
         };
+        if end < self.log_start() {
+            // The log start lies inside the batch: without it the log would end before it begins.
+            return Err(LogError::OutOfRange {
+                offset,
+                least: self.log_start() + 1,
+                most: self.log_end(),
+            });
+        }
         let kept = Arc::new(segment.cut_to(position, end));
         let mark = Mark {
             offset: end,

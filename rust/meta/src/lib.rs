@@ -25,11 +25,13 @@
 
 mod error;
 mod image;
+mod log;
 mod record;
 mod snapshot;
 mod wire;
 
 pub use error::{ApplyError, DecodeError, MetaError};
 pub use image::{Configs, Image, PartitionState, Topic};
+pub use log::MetaLog;
 pub use record::{MetaRecord, TopicId, RESOURCE_BROKER, RESOURCE_TOPIC};
 pub use snapshot::{decode_image, encode_image, SnapshotError, IMAGE_VERSION};
