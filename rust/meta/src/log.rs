@@ -217,7 +217,9 @@ fn encode(records: &[MetaRecord], now_ms: i64) -> Result<Vec<u8>, MetaError> {
 }
 
 fn image_path(dir: &DataDir, offset: i64) -> PathBuf {
-    dir.path().join("meta").join(format!("{IMAGE_PREFIX}{offset:020}"))
+    dir.path()
+        .join("meta")
+        .join(format!("{IMAGE_PREFIX}{offset:020}"))
 }
 
 /// Image files, oldest first.
