@@ -40,6 +40,18 @@ class ConfigError(MqlogError, ValueError):
         return type(self), (self.setting, self.value, self.problem)
 
 
+class StartError(MqlogError, RuntimeError):
+    """A broker that cannot start; the text says what is in the way."""
+
+
+class DataDirectoryInUseError(StartError):
+    """Another process serves the data directory; the text names its pid."""
+
+
+class UsedAfterForkError(MqlogError, RuntimeError):
+    """A handle used in a child of the process that made it: its threads stayed behind."""
+
+
 class ProtocolError(MqlogError, ValueError):
     """Bytes that are not the message they should be, or a value its version cannot carry."""
 

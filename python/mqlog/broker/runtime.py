@@ -7,7 +7,6 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from mqlog import _native
 from mqlog.broker.control import Codec, Control
@@ -46,7 +45,7 @@ class _Image:
         return self._native.next_producer_id()
 
 
-def _topic(found: tuple[bytes, str, list[tuple[int, int, list[int], list[int]]]] | None) -> Any:
+def _topic(found: _native.TopicFacts | None) -> Topic | None:
     if found is None:
         return None
     topic_id, name, partitions = found
@@ -82,8 +81,8 @@ class Runtime:
         )
         self._control = Control(self, Codec(_native.decode, _native.encode), self._report)
 
-    def start(self) -> dict[str, Any]:
-        """Recover the data directory and serve; RuntimeError says what is in the way."""
+    def start(self) -> _native.StartFacts:
+        """Recover the data directory and serve; StartError says what is in the way."""
         facts = self.native.start()
         self.cluster_id = facts["cluster_id"]
         self.addresses = [Address(host, port) for host, port in facts["addresses"]]

@@ -1,7 +1,7 @@
 """Run a broker in the foreground: `mqlog serve`.
 
-Exit codes: 0 stopped by SIGINT or SIGTERM, 74 the disk failed, 1 it could not start (the error names
-what is in the way).
+Exit codes: 0 stopped by SIGINT or SIGTERM, 74 the disk failed, 1 it could not start (the error
+names what is in the way).
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import os
 import signal
 import sys
 import threading
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from mqlog.broker.journal import Journal
 from mqlog.broker.listeners import asked_for, is_loopback, resolve
 from mqlog.broker.runtime import Runtime
 from mqlog.broker.settings import Settings
+
+if TYPE_CHECKING:
+    from mqlog._native import StartFacts
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -24,7 +27,7 @@ def run(settings: Settings, data_dir: str, out: TextIO | None = None) -> int:
     """Serve `data_dir` until a signal; return the exit code.
 
     Prints one line to `out` (standard output) when clients can connect. Raises ConfigError for a
-    setting, RuntimeError if the directory cannot be served or the address not be bound.
+    setting, StartError if the directory cannot be served or the address not be bound.
     """
     journal = Journal(settings.text("mqlog.log.format"))
     wanted = asked_for(settings)
@@ -39,8 +42,7 @@ def run(settings: Settings, data_dir: str, out: TextIO | None = None) -> int:
     runtime = Runtime(settings, data_dir, resolve(wanted), journal)
     facts = runtime.start()
     threading.Thread(target=_wait_for_signal, args=(runtime,), daemon=True).start()
-    if facts["recovered"]:
-        journal.info("recovered after an unclean stop", **facts["recovery"])
+    _tell(journal, facts)
     shown = wanted[0]._replace(port=runtime.addresses[0].port)
     print(
         f"mqlog ready listening on {shown} data {runtime.data_dir} cluster {runtime.cluster_id} "
@@ -54,6 +56,22 @@ def run(settings: Settings, data_dir: str, out: TextIO | None = None) -> int:
         runtime.close()
     journal.info("stopped", code=code)
     return code
+
+
+def _tell(journal: Journal, facts: StartFacts) -> None:
+    """What the start found that its operator should know."""
+    if not facts["clean"] and facts["partitions"]:
+        journal.info(
+            "recovered after an unclean stop",
+            partitions=facts["partitions"],
+            checked_bytes=facts["checked_bytes"],
+            cut_bytes=facts["cut_bytes"],
+            quarantined_ranges=facts["quarantined_ranges"],
+        )
+    for directory in facts["orphans"]:
+        journal.warning("directory belongs to no topic", directory=directory)
+    for partition, reason in facts["offline"]:
+        journal.error("partition is offline", partition=partition, reason=reason)
 
 
 def _wait_for_signal(runtime: Runtime) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from mqlog.errors import ConfigError, MqlogError, UsageError
+from mqlog.errors import ConfigError, DataDirectoryInUseError, MqlogError, UsageError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -115,6 +115,8 @@ def exit_code(error: Exception) -> int:
         return EXIT_CONFIG
     if isinstance(error, UsageError):
         return EXIT_USAGE
+    if isinstance(error, DataDirectoryInUseError):
+        return EXIT_BUSY
     if isinstance(error, OSError):
         return EXIT_IO
     return EXIT_FAILED

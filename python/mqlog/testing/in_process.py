@@ -11,6 +11,7 @@ from mqlog.broker.journal import Journal
 from mqlog.broker.listeners import resolve
 from mqlog.broker.runtime import Runtime
 from mqlog.broker.settings import Address, load
+from mqlog.errors import StartError
 from mqlog.testing.broker import BrokerError
 
 _STOP_TIMEOUT_S = 30.0
@@ -27,7 +28,7 @@ class InProcess:
         self._runtime = Runtime(settings, data_dir, resolve([Address(host, port)]), journal)
         try:
             self._runtime.start()
-        except RuntimeError as error:
+        except StartError as error:
             raise BrokerError(str(error)) from error
         self.native = self._runtime.native
         self.port = self._runtime.addresses[0].port

@@ -2,13 +2,18 @@
 
 use pyo3::prelude::*;
 
+mod broker;
 mod capi;
 mod codec;
+mod control_queue;
+mod control_values;
 mod exchange;
+mod image;
 mod records;
 
 #[pymodule(name = "_native")]
 fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    broker::register(module)?;
     capi::register(module)?;
     codec::register(module)?;
     exchange::register(module)?;

@@ -284,18 +284,18 @@ impl Broker {
 
     /// Ends the broker as a crash of its process would: nothing is finished, flushed or marked.
     /// For tests.
-    pub fn kill(self) {
+    pub fn kill(&self) {
         if self.forked() {
             return;
         }
+        self.killed.store(true, SeqCst);
         self.core.drain();
         let mut threads = lock(&self.threads);
         threads.order_all(order::KILL);
         threads.stop();
         drop(threads);
         lock(&self.executor).stop();
-        // The data directory goes with its last reference, as it is.
-        self.killed.store(true, SeqCst);
+        // The data directory goes with the handle, as it is.
     }
 
     fn forked(&self) -> bool {
