@@ -37,14 +37,15 @@ impl Partition {
         let (end, to) = next.map_or((segment.size(), segment.end_offset()), |(at, header)| {
             (at, header.base_offset)
         });
-        self.add_hole(Hole {
+        let hole = Hole {
             from: expected,
             to,
             segment: segment.base_offset(),
             position,
             length: end - position,
             kind: HoleKind::Damaged,
-        })
+        };
+        self.add_hole(segment, hole)
     }
 
     /// A closed segment ends before the next one begins.
@@ -53,20 +54,27 @@ impl Partition {
             segment.forget_index(&*self.shared.disk);
             return ReadError::NeedsPool;
         }
-        self.add_hole(Hole {
+        let hole = Hole {
             from: end,
             to: segment.end_offset(),
             segment: segment.base_offset(),
             position,
             length: 0,
             kind: HoleKind::Lost,
-        })
+        };
+        self.add_hole(segment, hole)
     }
 
-    fn add_hole(&self, hole: Hole) -> ReadError {
+    fn add_hole(&self, segment: &Segment, hole: Hole) -> ReadError {
         let mut list;
         {
             let _commit = lock(&self.commit);
+            // A truncation replaces the segment, under this lock: what it took is no hole.
+            let segments = self.segments.load();
+            let empty = hole.to < hole.from || (hole.to == hole.from && hole.length == 0);
+            if empty || !segments.iter().any(|s| std::ptr::eq(&**s, segment)) {
+                return ReadError::NeedsPool;
+            }
             list = self.holes.load().to_vec();
             if list.contains(&hole) {
                 return self.corrupt(&hole);

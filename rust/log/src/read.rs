@@ -203,6 +203,13 @@ impl Partition {
         let in_way = holes.iter().find(|hole| {
             hole.segment == segment.base_offset() && hole.from >= offset && hole.position <= end
         });
+        if start >= end && in_way.is_none() && first < end_offset {
+            // The file ends before its offsets do.
+            return match ask.blocking {
+                true => Err(self.quarantine_gap(segment, start, first)),
+                false => Err(ReadError::NeedsPool),
+            };
+        }
         let (end, end_offset) = in_way.map_or((end, end_offset), |hole| (hole.position, hole.from));
         if start >= end {
             return self.nothing(offset);
@@ -252,7 +259,12 @@ impl Partition {
         if !trusted && entry.position > 0 {
             self.confirm(segment, &mut window, entry, blocking)?;
         }
-        self.walk_to(segment, &mut window, u64::from(entry.position), offset)
+        self.walk_to(
+            segment,
+            &mut window,
+            (u64::from(entry.position), base),
+            offset,
+        )
     }
 
     /// Compares a hint with the log; one that leads astray costs the whole index.
@@ -274,12 +286,13 @@ impl Partition {
         }
     }
 
-    /// From a batch boundary to the batch that holds `offset`, by headers.
+    /// From a batch boundary to the batch that holds `offset`, by headers. Each must continue the
+    /// one before: its offset is outside of its checksum.
     fn walk_to(
         &self,
         segment: &Arc<Segment>,
         window: &mut Window<'_>,
-        mut position: u64,
+        (mut position, mut expected): (u64, i64),
         offset: i64,
     ) -> Result<(u64, i64), ReadError> {
         let holes = self.holes.load();
@@ -291,18 +304,20 @@ impl Partition {
             };
             if let Some(hole) = holes.iter().find(here) {
                 position += hole.length;
+                expected = hole.to;
                 continue;
             }
             let header = window
                 .header(position)
                 .map_err(|e| self.read_failed(segment, e))?;
-            match header.filter(fits) {
-                Some(header) if header.last_offset() >= offset => {
-                    return Ok((position, header.base_offset));
+            match header.filter(|header| fits(header) && header.base_offset == expected) {
+                Some(header) if header.last_offset() < offset => {
+                    position += header.size() as u64;
+                    expected = header.next_offset();
                 }
-                Some(header) => position += header.size() as u64,
-                // Not a batch: the check that precedes serving it finds out how far that goes.
-                None => return Ok((position, offset)),
+                // Found, or not a batch: the check that precedes serving it finds out how far
+                // that goes.
+                _ => return Ok((position, expected)),
             }
         }
     }
@@ -532,6 +547,8 @@ impl ReadRange {
             let good = batch.and_then(|(header, bytes)| {
                 let good = fits(&header)
                     && header.base_offset == expected
+                    && header.next_offset() <= segment.end_offset()
+                    && header.partition_leader_epoch <= partition.leader_epoch()
                     && mqlog_record::verify_crc(bytes);
                 good.then_some(header)
             });

@@ -322,18 +322,23 @@ impl Segment {
         let last = index.last();
         let mut position = last.map_or(0, |entry| u64::from(entry.position));
         let mut max = last.map_or(NO_TIME, |entry| entry.max_timestamp);
+        let mut expected = self.base_offset + last.map_or(0, |entry| i64::from(entry.relative));
         let mut marked = position;
         let size = self.size();
         let mut window = Window::new(file, size, HEADERS);
         while position < size {
             if let Some(hole) = self.hole_at(holes, position) {
                 position += hole.length;
+                expected = hole.to;
                 continue;
             }
             let Some(header) = window.header(position)? else {
                 break;
             };
-            if position >= marked + u64::from(interval) {
+            // An offset is outside of the checksum: one that does not fit names no batch.
+            let fits = header.base_offset == expected;
+            expected = expected.saturating_add(i64::from(header.last_offset_delta) + 1);
+            if fits && position >= marked + u64::from(interval) {
                 index.push(Entry {
                     relative: self.relative(header.base_offset),
                     position: position as u32,
