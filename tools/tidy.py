@@ -34,6 +34,10 @@ CRATES = {
 PYTHON_APART = [("client", "broker"), ("broker", "client")]
 # Hand-written files that are longer than LINES: they may only shrink.
 LONG = {
+    "rust/log/src/dir.rs": 720,
+    "rust/log/src/read.rs": 570,
+    "rust/log/src/recover.rs": 1070,
+    "rust/server/src/fetch.rs": 502,
     "tools/protocol/Golden.java": 600,
     "tests/wire/test_produce.py": 560,
 }
@@ -90,22 +94,18 @@ def stubs() -> Iterator[str]:
             yield f"{path.relative_to(ROOT)}: no python/mqlog/{path.stem}.pyi"
 
 
-# They join the check with the broker.
-UNDER_WAY = ("rust/log/src/", "rust/server/", "python/mqlog/broker/", "python/mqlog/testing/")
-
-
 def contents(path: Path) -> Iterator[str]:
     """Size and leftovers of one file."""
     name = path.as_posix()
-    if name.startswith(UNDER_WAY) or path.suffix not in SOURCE or GENERATED.match(name):
+    if path.suffix not in SOURCE or GENERATED.match(name):
         return
     lines = (ROOT / path).read_text().splitlines()
     limit = LONG.get(name, LINES)
-    code = path.suffix in {".rs", ".py", ".pyx", ".pxd", ".pyi"}
+    wide = path.suffix in {".rs", ".pyx", ".pxd"}  # ruff looks at the others
     if len(lines) > limit and path.suffix != ".md":
         yield f"{name}: {len(lines)} lines, at most {limit}: is there a seam?"
     for number, line in enumerate(lines, 1):
-        if len(line) > COLUMNS and code and "tests" not in path.parts:
+        if len(line) > COLUMNS and wide and "tests" not in path.parts:
             yield f"{name}:{number}: {len(line)} columns, at most {COLUMNS}"
         if UNFINISHED.search(line) and path.suffix != ".md":
             yield f"{name}:{number}: unfinished: {line.strip()}"

@@ -6,6 +6,7 @@ import pickle
 
 import kafka.errors
 import pytest
+
 from mqlog import errors
 from mqlog.errors import KafkaError
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from mqlog import _native
 from mqlog.errors import MqlogError, ProtocolError
 from mqlog.protocol.create_topics import CreateTopicsRequest

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 from frames import Golden, golden
+
 from mqlog import _native
 from mqlog.protocol import request_class, response_class
 

@@ -14,6 +14,7 @@ from golden import Maker
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model import Message, messages
+
 from mqlog import _native
 
 SPECS = {message.name: message for message in messages()}

@@ -8,6 +8,7 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mqlog import _native, _records
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]

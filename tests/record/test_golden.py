@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from mqlog import _records
 
 FOLDER = Path(__file__).parent.parent / "fixtures" / "batches"

@@ -17,6 +17,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+
 from mqlog import _native, _records
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]

@@ -56,7 +56,7 @@ def address(broker: Any) -> tuple[str, int]:
 
 def split_address(bootstrap: str) -> tuple[str, int]:
     """`host:port` in two."""
-    host, _, port = bootstrap.split(",")[0].rpartition(":")
+    host, _, port = bootstrap.split(",", maxsplit=1)[0].rpartition(":")
     return host.strip("[]"), int(port)
 
 

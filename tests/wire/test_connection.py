@@ -34,9 +34,7 @@ def test_behaviour_01_acks_0_is_never_answered(conn: Connection, topic: Topic) -
 
 
 @pytest.mark.parametrize("version", [3, 8, 13])
-def test_behaviour_01_acks_0_closes_on_error(
-    connect: Connect, topic: Topic, version: int
-) -> None:
+def test_behaviour_01_acks_0_closes_on_error(connect: Connect, topic: Topic, version: int) -> None:
     conn = connect()
     broken = batches.batch(crc=1)
     conn.send("Produce", version, **produce_body(topic, [(0, broken)], acks=0))
@@ -183,9 +181,7 @@ def test_behaviour_06_unknown_tagged_fields_are_skipped(conn: Connection, topic:
     assert [one.name for one in answer.topics] == [topic.name]
 
 
-def test_behaviour_06_null_and_empty_compact_arrays_differ(
-    conn: Connection, topic: Topic
-) -> None:
+def test_behaviour_06_null_and_empty_compact_arrays_differ(conn: Connection, topic: Topic) -> None:
     everything = conn.metadata(None, version=9).topics
     nothing = conn.metadata([], version=9).topics
     assert topic.name in [one.name for one in everything]

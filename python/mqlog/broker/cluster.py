@@ -110,6 +110,7 @@ def describe_log_dirs(world: World, request: Any) -> Decision:
     from mqlog.protocol.describe_log_dirs import DescribeLogDirsResponse as Response
 
     image = world.image()
+    asked: list[tuple[str, list[int] | None]]
     if request.topics is None:
         asked = [(name, None) for name in image.topic_names()]
     else:
@@ -124,7 +125,9 @@ def describe_log_dirs(world: World, request: Any) -> Decision:
         wanted = range(len(topic.partitions)) if indexes is None else indexes
         sizes = [(index, world.partition_size(topic.topic_id, index)) for index in wanted]
         found = [
-            Response.DescribeLogDirsPartition(index, size) for index, size in sizes if size is not None
+            Response.DescribeLogDirsPartition(index, size)
+            for index, size in sizes
+            if size is not None
         ]
         if found:
             topics.append(Response.DescribeLogDirsTopic(name, found))

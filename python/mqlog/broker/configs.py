@@ -1,8 +1,8 @@
 """DescribeConfigs, IncrementalAlterConfigs, AlterConfigs, ListConfigResources.
 
 A topic's setting is, first match first: its own dynamic value, the broker's dynamic value, the
-cluster-wide dynamic value, what the broker was started with, the default. The last four are looked up
-under the names in `ConfigDef.synonyms`.
+cluster-wide dynamic value, what the broker was started with, the default. The last four are looked
+up under the names in `ConfigDef.synonyms`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Change(NamedTuple):
 
 
 def broker_values(world: World, image: Image, name: str) -> Iterator[Synonym]:
-    """Yield every value that a broker setting has, the one that counts first, without the default."""
+    """Yield every value that a broker setting has but the default; the one that counts first."""
     for resource, source in ((str(world.node_id), DYNAMIC_BROKER), ("", DYNAMIC_DEFAULT)):
         value = image.configs(RESOURCE_BROKER, resource).get(name)
         if value is not None:
@@ -78,9 +78,7 @@ def broker_values(world: World, image: Image, name: str) -> Iterator[Synonym]:
         yield Synonym(name, given.value, STATIC_BROKER)
 
 
-def topic_entry(
-    world: World, image: Image, config: ConfigDef, own: Mapping[str, str]
-) -> Entry:
+def topic_entry(world: World, image: Image, config: ConfigDef, own: Mapping[str, str]) -> Entry:
     """Return one setting of a topic whose dynamic configs are `own`."""
     synonyms: list[Synonym] = []
     value, source = config.default, DEFAULT
@@ -296,9 +294,7 @@ def alter_configs(world: World, request: Any) -> Decision:
     return (yield from _alter(world, request, changes, Response))
 
 
-def _alter(
-    world: World, request: Any, all_changes: list[list[Change]], response: Any
-) -> Decision:
+def _alter(world: World, request: Any, all_changes: list[list[Change]], response: Any) -> Decision:
     image = world.image()
     keys = [(r.resource_type, r.resource_name) for r in request.resources]
     records: list[Record] = []

@@ -10,8 +10,8 @@ Events and effects are the tuples of `mqlog._native.Broker.poll` and `.submit`:
     ("propose", id, records)   ("files", id, operations)
 
 A request becomes a `flow.Decision`. Decisions that change the same metadata share a lane and take
-turns, so each sees what the one before it did; all others run side by side. A step advances a bounded
-number of them, so a request with 1,000 topics delays nobody.
+turns, so each sees what the one before it did; all others run side by side. A step advances a
+bounded number of them, so a request with 1,000 topics delays nobody.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Control:
                         token, key, version, client_id, message, peer, local, listener
                     )
                     self._start(self._task(request))
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - one request must not end the broker
                     self._fail(f"request {key} version {version} of {peer[0]}", error)
                     effects.append(("close", token))
             case ("proposed", number, error):
@@ -171,7 +171,7 @@ class Control:
         except StopIteration as done:
             self._finish(task, done.value, effects)
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - one request must not end the broker
             self._fail("decision", error)
             self._finish(task, None, effects)
             return
@@ -211,7 +211,7 @@ class Control:
             return ("close", request.token)
         try:
             body = self._codec.encode("response", request.api_key, request.version, response)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - one request must not end the broker
             self._fail(f"response {request.api_key} version {request.version}", error)
             return ("close", request.token)
         return ("reply", request.token, body)

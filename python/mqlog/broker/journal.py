@@ -5,6 +5,7 @@ Not `logging`: importing it costs more memory and time than an idle broker shoul
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import TextIO
@@ -32,7 +33,9 @@ class Journal:
 
     def _write(self, level: str, text: str, fields: dict[str, object]) -> None:
         now = time.time()
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1e3) % 1000:03}Z"
+        stamp = (
+            time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1e3) % 1000:03}Z"
+        )
         if self._json:
             import json
 
@@ -40,7 +43,6 @@ class Journal:
         else:
             tail = "".join(f" {name}={value}" for name, value in fields.items())
             line = f"{stamp} {level} {text}{tail}"
-        try:
+        # When nobody listens any more, that is no reason to stop serving.
+        with contextlib.suppress(OSError, ValueError):
             print(line, file=self._stream or sys.stderr, flush=True)
-        except (OSError, ValueError):
-            pass  # nobody listens any more: no reason to stop serving

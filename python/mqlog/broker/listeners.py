@@ -42,7 +42,7 @@ def _ips(host: str) -> list[str]:
     if host == "localhost":
         return ["127.0.0.1", "::1"] if _has_ipv6_loopback() else ["127.0.0.1"]
     if host in ("", "*"):
-        return ["0.0.0.0"]
+        return ["0.0.0.0"]  # noqa: S104 - it is what was asked for
     if host.replace(".", "").isdigit() or ":" in host:
         return [host]
     import socket

@@ -1,7 +1,7 @@
 """InitProducerId for idempotent producers.
 
-Ids come from blocks of 1,000. A block is marked as used in the metadata, durably, before its first id
-is given out: what a crash loses is unused ids, never the knowledge of used ones.
+Ids come from blocks of 1,000. A block is marked as used in the metadata, durably, before its first
+id is given out: what a crash loses is unused ids, never the knowledge of used ones.
 """
 
 from __future__ import annotations

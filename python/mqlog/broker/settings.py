@@ -1,8 +1,8 @@
 """A broker's configuration: defaults < TOML file < environment < command line < dynamic.
 
-Settings have Kafka's names. In a TOML file they are top-level keys, quoted or as dotted tables; in the
-environment `log.retention.ms` is `MQLOG_LOG_RETENTION_MS`. Dynamic values live in the metadata, not
-here: see `configs`.
+Settings have Kafka's names. In a TOML file they are top-level keys, quoted or as dotted tables; in
+the environment `log.retention.ms` is `MQLOG_LOG_RETENTION_MS`. Dynamic values live in the
+metadata, not here: see `configs`.
 """
 
 from __future__ import annotations

@@ -107,8 +107,8 @@ def create_topics(world: World, request: Any, version: int) -> Decision:
     if new and not request.validate_only:
         error = yield Propose([record for topic in new for record in topic.records()])
         if error:
-            refusal = Refusal(codes.KAFKA_STORAGE_ERROR, error)
-            results.update({t.name: _refused(Response, t.name, refusal) for t in new})
+            failure = Refusal(codes.KAFKA_STORAGE_ERROR, error)
+            results.update({t.name: _refused(Response, t.name, failure) for t in new})
     return Response(topics=list(results.values()))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 
-class Setting(click.ParamType):
+class Setting(click.ParamType):  # type: ignore[type-arg] # generic since click 8.2
     """`NAME=VALUE`, split at the first `=`; the value may be empty."""
 
     name = "NAME=VALUE"

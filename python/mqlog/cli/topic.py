@@ -38,7 +38,7 @@ def connection_options(command: F) -> F:
     )(command)
 
 
-class Setting(click.ParamType):
+class Setting(click.ParamType):  # type: ignore[type-arg] # generic since click 8.2
     """`NAME=VALUE`."""
 
     name = "NAME=VALUE"

@@ -2,7 +2,7 @@
 
     from mqlog.testing import Broker
 
-    with Broker() as broker:                       # a process of its own, a free port, a new directory
+    with Broker() as broker:                       # own process, free port, new directory
         producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
         ...
         broker.kill()                              # SIGKILL

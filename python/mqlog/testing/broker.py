@@ -38,9 +38,9 @@ class Engine(Protocol):
 class Broker:
     """A broker on 127.0.0.1, for as long as the `with` block lasts.
 
-    `data_dir`: kept afterwards if given, else a temporary one that is removed. `config`: settings by
-    their Kafka names. `durability`: `fsync` or `os`. `port`: 0 takes a free one and keeps it over
-    restarts. `in_process`: threads of this process instead of a process of its own.
+    `data_dir`: kept afterwards if given, else a temporary one that is removed. `config`: settings
+    by their Kafka names. `durability`: `fsync` or `os`. `port`: 0 takes a free one and keeps it
+    over restarts. `in_process`: threads of this process instead of a process of its own.
     """
 
     def __init__(

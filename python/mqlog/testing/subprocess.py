@@ -37,7 +37,8 @@ class Subprocess:
         command += ["--listen", f"{host}:{port}"]
         for name, value in config.items():
             command += ["--set", f"{name}={value}"]
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
+        self._ended = ""
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -63,7 +64,9 @@ class Subprocess:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     self.kill()
-                    raise BrokerError(f"the broker was not ready after {timeout_s:g} s{self._tail()}")
+                    raise BrokerError(
+                        f"the broker was not ready after {timeout_s:g} s{self._tail()}"
+                    )
                 if not selector.select(left):
                     continue
                 chunk = os.read(stdout.fileno(), 4096)
@@ -74,6 +77,7 @@ class Subprocess:
                         return int(ready[1])
                 if not chunk:
                     code = self._process.wait()
+                    self._close_pipes()
                     raise BrokerError(f"the broker exited with code {code}{self._tail()}")
 
     def running(self) -> bool:
@@ -90,21 +94,26 @@ class Subprocess:
                 self.kill()
                 text = f"the broker did not stop within {_STOP_TIMEOUT_S:g} s of SIGTERM"
                 raise BrokerError(text + self._tail()) from None
-        self._close_pipe()
+        self._close_pipes()
 
     def kill(self) -> None:
         """SIGKILL, and wait."""
         if self.running():
             self._process.kill()
         self._process.wait()
-        self._close_pipe()
+        self._close_pipes()
 
-    def _close_pipe(self) -> None:
+    def _close_pipes(self) -> None:
         if self._process.stdout is not None:
             self._process.stdout.close()
+        if not self._log.closed:
+            self._ended = self.log()
+            self._log.close()
 
     def log(self) -> str:
         """Return what it wrote to standard error."""
+        if self._log.closed:
+            return self._ended
         size = os.fstat(self._log.fileno()).st_size
         return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
 
