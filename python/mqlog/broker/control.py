@@ -230,6 +230,12 @@ def _versioned(decide: Callable[[World, Any, int], Decision]) -> _Decide:
 
 #: API key: who decides, and in which lane.
 _DECISIONS: dict[int, tuple[_Decide, str | None]] = {
+    10: (
+        lambda control, request: cluster.find_coordinator(
+            control._world, request.message, request.version, request.listener, request.local
+        ),
+        None,
+    ),
     19: (_versioned(topics.create_topics), _METADATA_LANE),
     20: (_versioned(topics.delete_topics), _METADATA_LANE),
     21: (_plain(records.delete_records_request), None),

@@ -13,11 +13,12 @@ pub(crate) enum Answerer {
     Control,
 }
 
-const SERVED: [(ApiKey, Answerer); 19] = [
+const SERVED: [(ApiKey, Answerer); 20] = [
     (ApiKey::Produce, Answerer::Data),
     (ApiKey::Fetch, Answerer::Data),
     (ApiKey::ListOffsets, Answerer::Data),
     (ApiKey::Metadata, Answerer::Data),
+    (ApiKey::FindCoordinator, Answerer::Control),
     (ApiKey::ApiVersions, Answerer::Data),
     (ApiKey::CreateTopics, Answerer::Control),
     (ApiKey::DeleteTopics, Answerer::Control),
