@@ -80,7 +80,7 @@ test-rust: doctor ## Rust tests, the crash lab's short run among them; needs no 
 
 .PHONY: test-python
 test-python: build $(VENV)/.group-test ## Python tests against the installed build
-	$(BIN)/python -m pytest tests/record tests/protocol -m 'not slow and not interop' -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -m 'not slow and not interop' -n $(JOBS) --dist loadgroup
 
 .PHONY: test-long
 test-long: build $(VENV)/.group-test ## The long runs: crash lab, fuzz, power loss (hours)
