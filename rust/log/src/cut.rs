@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crate::disk::{read_full_at, write_all_at, DiskFile, OpenMode};
 use crate::shared::Shared;
-use crate::{LogError, TopicId};
+use crate::{HoleKind, LogError, Partition, TopicId};
 
 /// Most bytes of one cut that are kept.
 const MAX_COPY: u64 = 64 << 20;
@@ -94,6 +94,23 @@ impl Shared {
             self.disk.sync_dir(&self.cut_dir())
         };
         moved().map_err(|error| refused(dir, &error))
+    }
+}
+
+impl Partition {
+    /// Whether a start cut the log where it ends now, this one or an earlier one after which
+    /// nothing was appended.
+    pub fn was_cut_at_end(&self) -> Result<bool, LogError> {
+        let end = self.log_end();
+        let skipped = |hole: &crate::Hole| hole.kind == HoleKind::Cut && hole.to == end;
+        if self.recovery().lost_anything() || self.holes().iter().any(skipped) {
+            return Ok(true);
+        }
+        let dir = self.shared.cut_dir();
+        let prefix = format!("{}-{}-{end}-", hex(&self.topic_id()), self.index());
+        let names = self.shared.disk.list(&dir);
+        let names = names.map_err(|error| LogError::io("list", &dir, error))?;
+        Ok(names.iter().any(|name| name.starts_with(&prefix)))
     }
 }
 

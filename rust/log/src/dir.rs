@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -38,6 +38,8 @@ pub struct DataDir {
     shared: Arc<Shared>,
     identity: Identity,
     was_clean: bool,
+    /// Metadata may have lost leader epochs that the logs know.
+    believe_epochs: AtomicBool,
     pid: u32,
     threads: Mutex<Vec<JoinHandle<()>>>,
     pool_threads: Mutex<Vec<JoinHandle<()>>>,
@@ -97,6 +99,7 @@ impl DataDir {
             shared,
             identity,
             was_clean,
+            believe_epochs: AtomicBool::new(false),
             pid: std::process::id(),
             threads: Mutex::default(),
             pool_threads: Mutex::default(),
@@ -213,7 +216,11 @@ impl DataDir {
             id,
             dir,
             config,
-            most_epoch: *epoch,
+            most_epoch: if self.believe_epochs.load(Ordering::Acquire) {
+                i32::MAX
+            } else {
+                *epoch
+            },
             entry,
             clean: self.was_clean,
             synced,
@@ -250,10 +257,20 @@ impl DataDir {
         }
         let wanted = (META_TOPIC_ID, 0, config, i32::MAX);
         let partition = self.open_one(&wanted, &dir, false)?;
+        if self.was_clean && !partition.recovery().clean {
+            // The next start must refuse what this one does; if this cannot be written it checks.
+            let _ = shared.write_ledger(&mut lock(&shared.ledger), true);
+        }
         match partition.offline_reason() {
             Some(reason) => Err(LogError::Offline(reason)),
             None => Ok(partition),
         }
+    }
+
+    /// From here on a leader epoch in a log counts even if metadata does not know it yet: metadata
+    /// lost its end.
+    pub fn believe_log_epochs(&self) {
+        self.believe_epochs.store(true, Ordering::Release);
     }
 
     /// Moves directories that no metadata record names to `orphans/`; says which.
@@ -468,12 +485,14 @@ impl Shared {
         }
         if made {
             self.disk.sync_dir(root).map_err(io_error("flush", root))?;
-            if let Some(parent) = root
-                .parent()
-                .filter(|parent| !parent.as_os_str().is_empty())
-            {
-                // Not ours to fail on: the parent may not be readable.
-                let _ = self.disk.sync_dir(parent);
+        }
+        let parent = root.parent().filter(|p| !p.as_os_str().is_empty());
+        if let Some(parent) = parent {
+            // Every time: an earlier life may have failed or ended before it.
+            match self.disk.sync_dir(parent) {
+                // One that may not be read was not made by us.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                result => result.map_err(io_error("flush", parent))?,
             }
         }
         let topics = root.join("topics");

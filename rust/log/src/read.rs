@@ -540,6 +540,8 @@ impl ReadRange {
         let end = self.position + self.len as u64;
         let mut window = Window::new(&*file, end, BYTES);
         let (mut position, mut expected) = (self.position, self.first_offset);
+        let known = partition.epochs.load().last().map_or(-1, |last| last.epoch);
+        let most_epoch = partition.leader_epoch().max(known);
         while position < end {
             let batch = window
                 .batch(position)
@@ -548,7 +550,7 @@ impl ReadRange {
                 let good = fits(&header)
                     && header.base_offset == expected
                     && header.next_offset() <= segment.end_offset()
-                    && header.partition_leader_epoch <= partition.leader_epoch()
+                    && header.partition_leader_epoch <= most_epoch
                     && mqlog_record::verify_crc(bytes);
                 good.then_some(header)
             });

@@ -22,7 +22,7 @@ use crate::scan::{Window, BYTES};
 use crate::segment::{file_name, parse_name, Segment};
 use crate::shared::{Shared, Trash};
 use crate::stats::Counters;
-use crate::{snapshot, LogConfig, LogError, TopicId};
+use crate::{snapshot, LogConfig, LogError, TopicId, META_TOPIC_ID};
 
 /// What is known of a partition before it is opened.
 pub(crate) struct Plan<'a> {
@@ -74,6 +74,9 @@ pub(crate) fn open(plan: &Plan<'_>) -> Result<Opened, LogError> {
     let holes = plan.load_holes()?;
     if let Some(opened) = plan.open_clean(&names, &found, log_start, &holes)? {
         return Ok(opened);
+    }
+    if plan.clean && plan.id.0 == META_TOPIC_ID {
+        return Err(plan.changed_since_shutdown(&found));
     }
     let walk = plan.recover(&names, &found, log_start, holes)?;
     plan.settle(walk, &names, log_start)
@@ -133,6 +136,25 @@ impl Plan<'_> {
             }
         }
         Ok((found, log_start))
+    }
+
+    /// Why the metadata log is not opened after a clean shutdown: nothing may be missing from it.
+    fn changed_since_shutdown(&self, found: &[Found]) -> LogError {
+        let is = |base: i64, size: u64| format!("{} of {size} bytes", file_name(base, "log"));
+        let there = found
+            .last()
+            .map_or_else(String::new, |last| is(last.base, last.size));
+        let said = self.entry.map_or_else(
+            || "nothing of it".to_owned(),
+            |entry| is(entry.segment, entry.position),
+        );
+        LogError::Recovery {
+            path: self.dir.to_path_buf(),
+            reason: format!(
+                "the log ends in {there}, but the clean shutdown left {said}: somebody changed it \
+                 since; restore the directory from a backup"
+            ),
+        }
     }
 
     fn load_holes(&self) -> Result<Vec<Hole>, LogError> {

@@ -220,6 +220,29 @@ fn an_offset_flipped_outside_the_checksum_is_not_believed() {
 }
 
 #[test]
+fn a_leader_epoch_beyond_metadata_counts_if_metadata_lost_its_end() {
+    for believed in [true, false] {
+        let mut bench = Bench::new();
+        let partition = ten(&bench, 3);
+        partition.set_leader_epoch(5);
+        bench.append(&partition, &mut batch(2, 300, 10)).unwrap();
+        bench.close();
+        bench.open();
+        if believed {
+            bench.dir().believe_log_epochs();
+        }
+        let partition = bench.reopen_partition(4);
+        let recovery = partition.recovery();
+        let expected = if believed { (5, 22) } else { (0, 20) };
+        assert_eq!(recovery.last_epoch, expected.0);
+        assert_eq!(
+            read_all(&partition, 0, END).last().unwrap().next_offset(),
+            expected.1
+        );
+    }
+}
+
+#[test]
 fn a_log_shorter_than_the_checkpoint_says_never_gives_its_offsets_again() {
     let mut bench = Bench::new();
     ten(&bench, 10);

@@ -132,6 +132,12 @@ pub enum MetaError {
         /// Bytes allowed.
         limit: usize,
     },
+    /// An earlier proposal was written but not flushed.
+    #[error(
+        "metadata log: an earlier proposal could not be made durable ({0}), so whether it counts \
+         is not known: restart to find out"
+    )]
+    Unsettled(String),
     /// The engine below refused.
     #[error("metadata log: {0}")]
     Log(String),

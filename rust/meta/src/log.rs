@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mqlog_log::{check_batch, AppendMode, DataDir, HoleKind, LogConfig, Partition, ReadUpTo};
+use mqlog_log::{
+    check_batch, AppendMode, DataDir, HoleKind, LogConfig, Partition, ReadError, ReadRange,
+    ReadUpTo,
+};
 use mqlog_record::{BatchBuilder, Batches, Codec, OpenBatch};
 
 use crate::error::MetaError;
@@ -22,6 +25,8 @@ const IMAGE_INTERVAL: u64 = 1_000;
 const ID_BLOCK: i64 = 1_000;
 /// Blocks passed over when the end of the log was cut: they may have been given out.
 const SKIPPED_BLOCKS: i64 = 1_000;
+/// Rounds of finding damage, or a wrong index, before a read is given up.
+const CHECKS: usize = 8;
 const IMAGE_PREFIX: &str = "image-";
 /// No image is ever this large.
 const IMAGE_LIMIT: u64 = 1 << 30;
@@ -36,19 +41,18 @@ pub struct MetaLog {
     /// Offset of the image before the newest: the log is kept from there.
     newest_image: i64,
     was_cut: bool,
+    /// A proposal was written and could not be flushed: nobody knows whether it counts, so
+    /// nothing may follow it.
+    unsettled: Option<String>,
 }
 
 impl MetaLog {
     /// Reads the newest usable image and the log after it.
     pub fn open(dir: &Arc<DataDir>) -> Result<(MetaLog, Image), MetaError> {
         let partition = dir.open_meta(Arc::new(config())).map_err(engine)?;
-        let recovery = partition.recovery();
-        if recovery.lost_anything() && dir.was_clean() && recovery.clean {
-            return Err(MetaError::Log(
-                "its end is damaged although the last shutdown was clean; restore meta/ from a \
-                 backup"
-                    .to_owned(),
-            ));
+        let was_cut = partition.was_cut_at_end().map_err(engine)?;
+        if was_cut {
+            dir.believe_log_epochs();
         }
         let (image, from) = newest_image(dir, &partition)?;
         let mut log = MetaLog {
@@ -57,9 +61,9 @@ impl MetaLog {
             image,
             since_image: 0,
             newest_image: from,
-            was_cut: recovery.lost_anything(),
+            was_cut,
+            unsettled: None,
         };
-        log.refuse_holes(from)?;
         log.replay(from)?;
         if log.was_cut {
             let next = log.image.next_producer_id() + SKIPPED_BLOCKS * ID_BLOCK;
@@ -69,8 +73,8 @@ impl MetaLog {
         Ok((log, image))
     }
 
-    /// Whether the start cut the log's end: what it names may then be incomplete, so that nothing
-    /// it does not name may be moved away.
+    /// Whether the log's end was cut, by this start or by one that got no further: what it names
+    /// may then be incomplete, so that nothing it does not name may be moved away.
     pub fn was_cut(&self) -> bool {
         self.was_cut
     }
@@ -80,6 +84,9 @@ impl MetaLog {
     pub fn propose(&mut self, records: &[MetaRecord]) -> Result<(), MetaError> {
         if records.is_empty() {
             return Ok(());
+        }
+        if let Some(reason) = &self.unsettled {
+            return Err(MetaError::Unsettled(reason.clone()));
         }
         let mut image = self.image.clone();
         image.apply_all(records)?;
@@ -98,7 +105,10 @@ impl MetaLog {
         for answer in answers {
             answer.map_err(engine)?;
         }
-        self.dir.flush_partition(&self.partition).map_err(engine)?;
+        if let Err(error) = self.dir.flush_partition(&self.partition) {
+            self.unsettled = Some(error.to_string());
+            return Err(engine(error));
+        }
         self.image = image;
         self.since_image += 1;
         if self.since_image >= IMAGE_INTERVAL {
@@ -150,14 +160,7 @@ impl MetaLog {
         let mut offset = from;
         let mut bytes = Vec::new();
         while offset < self.partition.log_end() {
-            let range = self
-                .partition
-                .read_blocking(offset, MAX_PROPOSAL, true, ReadUpTo::LogEnd)
-                .map_err(engine)?;
-            if range.len == 0 {
-                break;
-            }
-            range.check().map_err(engine)?;
+            let range = self.checked(offset, from)?;
             bytes.clear();
             range.read_into(&mut bytes).map_err(engine)?;
             for batch in Batches::new(&bytes) {
@@ -167,9 +170,28 @@ impl MetaLog {
                     self.since_image += 1;
                 }
             }
+            if range.next_offset <= offset {
+                return Err(engine(format!("it cannot be read beyond offset {offset}")));
+            }
             offset = range.next_offset;
         }
         Ok(())
+    }
+
+    /// Batches from `offset` on, compared with their checksums.
+    fn checked(&self, offset: i64, from: i64) -> Result<ReadRange, MetaError> {
+        for _ in 0..CHECKS {
+            // A hole that was found by the last round refuses the start here.
+            self.refuse_holes(from)?;
+            let read = self
+                .partition
+                .read_blocking(offset, MAX_PROPOSAL, true, ReadUpTo::LogEnd);
+            match read.and_then(|range| range.check().map(|()| range)) {
+                Err(ReadError::NeedsPool) => {}
+                result => return result.map_err(engine),
+            }
+        }
+        Err(engine(format!("offset {offset} cannot be checked")))
     }
 
     fn replay_batch(&mut self, batch: &[u8]) -> Result<(), MetaError> {

@@ -62,7 +62,8 @@ pub struct StartReport {
     pub clean: bool,
     /// Partitions opened.
     pub partitions: usize,
-    /// Directories that no metadata names, moved to `orphans/`.
+    /// Directories that no metadata names, moved to `orphans/`; where they were if the end of the
+    /// metadata log was cut.
     pub orphans: Vec<String>,
     /// Partitions that are offline, `topic-partition`, and why.
     pub offline: Vec<(String, String)>,
@@ -137,7 +138,7 @@ impl Broker {
             clean: dir.was_clean(),
             ..StartReport::default()
         };
-        open_partitions(&dir, &image, &config, &mut report);
+        open_partitions(&dir, &image, &config, log.was_cut(), &mut report);
         let core = Arc::new(Core::new(
             config,
             dir,
@@ -146,7 +147,7 @@ impl Broker {
             image,
             Router::default(),
         ));
-        raise_epochs(&core, &mut log, report.clean)?;
+        raise_epochs(&core, &mut log)?;
         publish_routes(&core);
         watch_directory(&core);
         core.dir.start_threads();
@@ -323,7 +324,13 @@ fn dir_options(config: &BrokerConfig) -> DataDirOptions {
     options
 }
 
-fn open_partitions(dir: &DataDir, image: &Image, config: &BrokerConfig, report: &mut StartReport) {
+fn open_partitions(
+    dir: &DataDir,
+    image: &Image,
+    config: &BrokerConfig,
+    was_cut: bool,
+    report: &mut StartReport,
+) {
     let mut wanted = Vec::new();
     for topic in image.topics() {
         let log = Arc::new(log_config(&topic.name, image, &config.raw));
@@ -332,7 +339,11 @@ fn open_partitions(dir: &DataDir, image: &Image, config: &BrokerConfig, report: 
         }
     }
     let known: HashSet<(TopicId, i32)> = wanted.iter().map(|w| (w.0, w.1)).collect();
-    report.orphans = dir.scan_orphans(&known);
+    // Metadata that lost its end may only have forgotten a directory.
+    report.orphans = match was_cut {
+        true => dir.report_orphans(&known),
+        false => dir.scan_orphans(&known),
+    };
     report.partitions = wanted.len();
     for (id, index, result) in dir.open_partitions(&wanted) {
         let reason = match &result {
@@ -346,18 +357,40 @@ fn open_partitions(dir: &DataDir, image: &Image, config: &BrokerConfig, report: 
     }
 }
 
-/// After an unclean start every leader epoch goes up, durably, before anything is appended.
-fn raise_epochs(core: &Core, log: &mut MetaLog, clean: bool) -> Result<(), StartError> {
+/// After an unclean start, or one that had to check a log, every leader epoch goes up, above any
+/// in the logs too, durably, before anything is appended.
+fn raise_epochs(core: &Core, log: &mut MetaLog) -> Result<(), StartError> {
     let image = core.image.load_full();
+    let mut records = Vec::new();
+    let mut clean = core.dir.was_clean();
+    for topic in image.topics() {
+        for (index, state) in (0..).zip(&topic.partitions) {
+            let Some(partition) = core.dir.partition(topic.id, index) else {
+                continue;
+            };
+            let recovery = partition.recovery();
+            clean &= recovery.clean;
+            if recovery.last_epoch > state.leader_epoch {
+                records.push(MetaRecord::Partition {
+                    topic_id: topic.id,
+                    index,
+                    leader: state.leader,
+                    leader_epoch: recovery.last_epoch,
+                    replicas: state.replicas.to_vec(),
+                    isr: state.isr.to_vec(),
+                });
+            }
+        }
+    }
     if clean || image.topic_count() == 0 {
         return Ok(());
     }
-    let raise = [MetaRecord::RaiseLeaderEpochs {
+    records.push(MetaRecord::RaiseLeaderEpochs {
         leader: core.config.node_id,
-    }];
-    log.propose(&raise)?;
+    });
+    log.propose(&records)?;
     let mut raised = (*image).clone();
-    raised.apply_all(&raise).map_err(MetaError::from)?;
+    raised.apply_all(&records).map_err(MetaError::from)?;
     core.image.store(Arc::new(raised));
     Ok(())
 }
