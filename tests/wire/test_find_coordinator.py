@@ -9,7 +9,7 @@ import pytest
 from .client import Connection, eventually
 
 GROUP, TRANSACTION, SHARE = 0, 1, 2
-INVALID_REQUEST = 42
+INVALID_REQUEST, TRANSACTIONAL_ID_AUTHORIZATION_FAILED = 42, 53
 
 
 def found(conn: Connection, version: int, key_type: int, keys: list[str]) -> list[Any]:
@@ -22,16 +22,14 @@ def found(conn: Connection, version: int, key_type: int, keys: list[str]) -> lis
 
 
 @pytest.mark.parametrize("version", range(7))
-@pytest.mark.parametrize("key_type", [GROUP, TRANSACTION])
-def test_the_broker_coordinates(
-    conn: Connection, address: tuple[str, int], version: int, key_type: int
+def test_the_broker_coordinates_groups(
+    conn: Connection, address: tuple[str, int], version: int
 ) -> None:
-    key_type = key_type if version else GROUP
     keys = ["first", ""][: 2 if version >= 4 else 1]
 
     def answers() -> list[Any]:
         # Kafka makes its internal topic at the first request, and says 15 until it is there.
-        got = found(conn, version, key_type, keys)
+        got = found(conn, version, GROUP, keys)
         return got if all(one.error_code == 0 for one in got) else []
 
     for one in eventually(answers):
@@ -43,6 +41,15 @@ def test_the_broker_coordinates(
 def test_unknown_key_types_are_refused(conn: Connection, version: int, key_type: int) -> None:
     for one in found(conn, version, key_type, ["a"]):
         assert (one.error_code, one.node_id, one.host, one.port) == (INVALID_REQUEST, -1, "", -1)
+
+
+@pytest.mark.ours
+@pytest.mark.parametrize("version", [1, 6])
+def test_transactional_ids_get_an_error_that_no_client_retries(
+    conn: Connection, version: int
+) -> None:
+    (one,) = found(conn, version, TRANSACTION, ["a"])
+    assert (one.error_code, one.node_id) == (TRANSACTIONAL_ID_AUTHORIZATION_FAILED, -1)
 
 
 def test_no_keys_no_answers(conn: Connection) -> None:

@@ -10,8 +10,7 @@ from mqlog.broker.names import INTERNAL, name_problem
 from mqlog.broker.world import Topic, World
 
 ENDPOINT_BROKER, ENDPOINT_CONTROLLER = 1, 2
-#: Group and transaction; share groups are not served.
-COORDINATED = (0, 1)
+KEY_GROUP, KEY_TRANSACTION = 0, 1
 #: `max.request.partition.size.limit`: partitions in one answer.
 MAX_DESCRIBED = 2000
 #: Everything that can be done to a cluster and to a topic, as bits: nobody is refused anything.
@@ -43,18 +42,23 @@ def describe_cluster(world: World, request: Any, listener: str, local: tuple[str
 def find_coordinator(
     world: World, request: Any, version: int, listener: str, local: tuple[str, int]
 ) -> Decision:
-    """Answer FindCoordinator: the only broker coordinates everything.
+    """Answer FindCoordinator: the only broker coordinates every group.
 
-    librdkafka sends lz4 only to brokers that serve this.
+    librdkafka sends lz4 only to brokers that serve this. A transactional id gets an error that is
+    fatal to every client: transactions are not served.
     """
     from mqlog.protocol.find_coordinator import FindCoordinatorResponse as Response
 
     yield from ()
     node, (host, port) = world.node_id, world.reachable_at(listener, local)
-    error, message = 0, ""
-    if request.key_type not in COORDINATED:
-        node, host, port, error = -1, "", -1, codes.INVALID_REQUEST
+    error, message = codes.NONE, ""
+    if request.key_type == KEY_TRANSACTION:
+        error, message = codes.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "No transactions here."
+    elif request.key_type != KEY_GROUP:
+        error = codes.INVALID_REQUEST
         message = f"Coordinators of key type {request.key_type} are not served here."
+    if error:
+        node, host, port = -1, "", -1
     if version >= 4:
         keys = request.coordinator_keys
         found = [Response.Coordinator(key, node, host, port, error, message) for key in keys]
