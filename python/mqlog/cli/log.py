@@ -102,10 +102,16 @@ def verify(path: str, records: bool, output: str) -> int:
             show(faults, output)
             click.echo()
         click.echo(
-            f"{len(files)} segments, {batches} batches, {count} records: "
-            + (f"{len(faults)} damaged ranges" if faults else "sound")
+            f"{counted(len(files), 'segment')}, {counted(batches, 'batch', 'batches')}, "
+            f"{counted(count, 'record')}: "
+            + (counted(len(faults), "damaged range") if faults else "sound")
         )
     return EXIT_DAMAGED if faults else 0
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """`1 batch`, `2 batches`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _valid(files: list[Path], records: bool, faults: list[Row]) -> Iterator[Batch]:
