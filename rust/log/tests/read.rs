@@ -241,6 +241,10 @@ proptest! {
                     let offset = offset.max(model.start);
                     prop_assert_eq!(partition.delete_records(offset).unwrap(), offset);
                     model.start = offset;
+                    // Dropping a segment may take a checkpoint, and that a flush.
+                    let high = partition.high_watermark();
+                    prop_assert!(high == model.flushed || high == model.end);
+                    model.flushed = high;
                 }
                 Step::Checkpoint => {
                     bench.dir().checkpoint(false).unwrap();
