@@ -309,7 +309,10 @@ pub fn produce(topic: &str, acks: i64, parts: &[(i64, Vec<u8>)]) -> Node {
     produce_topics(acks, &[(topic, parts)])
 }
 
-pub fn produce_topics(acks: i64, topics: &[(&str, &[(i64, Vec<u8>)])]) -> Node {
+/// Partition numbers and what each gets.
+pub type Partitions<'a> = &'a [(i64, Vec<u8>)];
+
+pub fn produce_topics(acks: i64, topics: &[(&str, Partitions<'_>)]) -> Node {
     let topics: Vec<Node> = topics
         .iter()
         .map(|(topic, parts)| node! { name: *topic, partition_data: parts_node(parts) })
