@@ -147,7 +147,13 @@ impl Shared {
                 let _ = active.persist_index(&*self.disk);
             }
         }
-        self.write_checkpoint(&captures, clean)
+        // One that still owes a flush, or whose recovery failed, has the next start check.
+        let settled = |partition: &Arc<Partition>| match partition.state() {
+            State::Online => partition.durable_end() == partition.log_end(),
+            State::Offline => false,
+            State::Deleted => true,
+        };
+        self.write_checkpoint(&captures, clean && partitions.iter().all(settled))
     }
 
     fn owes(&self, partition: &Partition) -> bool {
@@ -219,16 +225,19 @@ impl Shared {
             .filter(|capture| self.holds(capture))
             .collect();
         let mut ledger = lock(&self.ledger);
+        let mut next = ledger.clone();
         for capture in held {
             let partition = &capture.partition;
             // A truncation in between has its own say, under the ledger.
             if lock(&partition.commit).generation == capture.generation {
-                ledger
-                    .entries
-                    .insert((partition.topic_id(), partition.index()), capture.entry);
+                let id = (partition.topic_id(), partition.index());
+                next.entries.insert(id, capture.entry);
             }
         }
-        self.write_ledger(&mut ledger, clean && !self.is_offline())
+        // What could not be written down is claimed by nobody.
+        self.write_ledger(&mut next, clean && !self.is_offline())?;
+        *ledger = next;
+        Ok(())
     }
 
     /// Writes the ledger as it is, with log starts moved to where they are wanted; they are shown

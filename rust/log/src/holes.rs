@@ -59,6 +59,12 @@ pub(crate) fn at(holes: &[Hole], offset: i64) -> Option<&Hole> {
         .find(|hole| hole.from <= offset && offset < hole.to)
 }
 
+/// The holes that have bytes in this segment.
+pub(crate) fn in_segment(holes: &[Hole], segment: i64) -> Vec<Hole> {
+    let here = |hole: &&Hole| hole.segment == segment && hole.length > 0;
+    holes.iter().filter(here).copied().collect()
+}
+
 /// Adds a hole in its place; one that begins where another does replaces it.
 pub(crate) fn insert(holes: &mut Vec<Hole>, hole: Hole) {
     holes.retain(|other| other.from != hole.from);

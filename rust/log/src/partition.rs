@@ -378,7 +378,10 @@ impl Partition {
 
     /// Ranges that are missing or damaged.
     pub fn holes(&self) -> Vec<Hole> {
-        self.holes.load().to_vec()
+        let log_start = self.log_start();
+        let holes = self.holes.load();
+        let there = |hole: &&Hole| hole.to > log_start;
+        holes.iter().filter(there).copied().collect()
     }
 
     fn is_over(&self) -> bool {

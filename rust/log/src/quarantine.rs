@@ -24,13 +24,10 @@ impl Partition {
             segment.forget_index(&*self.shared.disk);
             return ReadError::NeedsPool;
         }
-        let rules = Rules {
-            least_epoch: i32::MIN,
-            most_epoch: i32::MAX,
-            next_base: segment.end_offset(),
-        };
+        let rules = Rules::any(segment.end_offset());
+        let known = holes::in_segment(&self.holes.load(), segment.base_offset());
         let mut window = Window::new(file, segment.size(), BYTES);
-        let next = match next_good(&mut window, position, expected, &rules) {
+        let next = match next_good(&mut window, position, expected, &rules, &known) {
             Ok(next) => next,
             Err(error) => return self.read_failed(segment, error),
         };

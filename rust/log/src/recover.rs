@@ -3,6 +3,7 @@
 //! have been seen is given again.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -58,6 +59,8 @@ struct Walk {
     recovery: Recovery,
     /// Producer batches were met past the snapshot.
     replayed: bool,
+    /// Where their producers' state was written down at once; -1 if it was not.
+    snapshot: i64,
     /// A file must get shorter: durable after the holes are.
     truncate: Option<(Arc<Segment>, u64)>,
     /// Files that go to `cut/` (with bytes) or away (without).
@@ -125,9 +128,11 @@ impl Plan<'_> {
                 path: self.dir.to_path_buf(),
             })?;
         let log_start = self.entry.map_or(first, |entry| entry.log_start).max(first);
+        // Producers are replayed from the checkpointed segment on, deleted or not.
+        let needless = log_start.min(self.entry.map_or(i64::MAX, |entry| entry.segment));
         let below = found
             .windows(2)
-            .take_while(|pair| pair.get(1).is_some_and(|next| next.base <= log_start));
+            .take_while(|pair| pair.get(1).is_some_and(|next| next.base <= needless));
         let below = below.count();
         for old in found.drain(..below) {
             let paths = [old.path.clone(), self.dir.join(file_name(old.base, "idx"))];
@@ -196,12 +201,12 @@ impl Plan<'_> {
         let mut producers = Producers::default();
         if entry.snapshot >= 0 {
             let replay = self.restore(names, entry, &mut producers)?;
-            self.replay(&segments, replay, entry.durable_end, &mut producers)?;
+            self.replay(&segments, holes, replay..entry.durable_end, &mut producers)?;
         }
         let epochs = match epochs::load(&*self.shared.disk, self.dir) {
             Ok(epochs) => epochs,
             Err(Unusable::Fatal(error)) => return Err(error),
-            Err(_) => self.rebuild_epochs(&segments)?,
+            Err(_) => self.rebuild_epochs(&segments, holes)?,
         };
         let recovery = Recovery {
             clean: true,
@@ -283,22 +288,22 @@ impl Plan<'_> {
         Ok(i64::MIN)
     }
 
-    /// Replays the producers' batches in `from..to`.
+    /// Replays the producers' batches in `offsets`.
     fn replay(
         &self,
         segments: &[Arc<Segment>],
-        from: i64,
-        to: i64,
+        holes: &[Hole],
+        offsets: Range<i64>,
         producers: &mut Producers,
     ) -> Result<bool, LogError> {
         let now = self.shared.clock.now_ms();
         let mut any = false;
         for segment in segments
             .iter()
-            .filter(|s| s.end_offset() > from && s.base_offset() < to)
+            .filter(|s| s.end_offset() > offsets.start && s.base_offset() < offsets.end)
         {
-            self.each(segment, |header, bytes| {
-                let wanted = (from..to).contains(&header.base_offset) && header.has_producer();
+            self.each(segment, holes, |header, bytes| {
+                let wanted = offsets.contains(&header.base_offset) && header.has_producer();
                 if wanted && mqlog_record::verify_crc(bytes) {
                     producers.apply(header, now);
                     any = true;
@@ -309,7 +314,12 @@ impl Plan<'_> {
     }
 
     /// Producer state at `end`, from the newest snapshot below it and the batches after that.
-    pub fn producers_at(&self, segments: &[Arc<Segment>], end: i64) -> Result<Producers, LogError> {
+    pub fn producers_at(
+        &self,
+        segments: &[Arc<Segment>],
+        holes: &[Hole],
+        end: i64,
+    ) -> Result<Producers, LogError> {
         let mut producers = Producers::default();
         let names = list(self)?;
         let upto = Entry {
@@ -320,32 +330,52 @@ impl Plan<'_> {
             snapshot: i64::MIN,
         };
         let from = self.restore(&names, upto, &mut producers)?;
-        self.replay(segments, from, end, &mut producers)?;
+        self.replay(segments, holes, from..end, &mut producers)?;
         Ok(producers)
     }
 
+    /// All batches with a header that can be believed, past holes and damage.
     fn each(
         &self,
         segment: &Segment,
+        holes: &[Hole],
         mut visit: impl FnMut(&BatchHeader, &[u8]),
     ) -> Result<(), LogError> {
+        let read = || self.io("read", &segment.path());
         let file = self.file(segment)?;
-        let mut window = Window::new(&*file, segment.size(), BYTES);
-        let mut position = 0;
-        while let Some((header, bytes)) = window
-            .batch(position)
-            .map_err(self.io("read", &segment.path()))?
-        {
-            visit(&header, bytes);
-            position += header.size() as u64;
+        let size = segment.size();
+        let mut window = Window::new(&*file, size, BYTES);
+        let rules = Rules::any(segment.end_offset());
+        let (mut position, mut expected) = (0, segment.base_offset());
+        while position < size {
+            if let Some(hole) = known_hole(holes, segment.base_offset(), position, size) {
+                (position, expected) = (position + hole.length, hole.to);
+                continue;
+            }
+            let batch = window.batch(position).map_err(read())?;
+            if let Some((header, bytes)) = batch.filter(|(h, _)| h.base_offset >= expected) {
+                visit(&header, bytes);
+                expected = header.next_offset();
+                position += header.size() as u64;
+                continue;
+            }
+            let known = holes::in_segment(holes, segment.base_offset());
+            match next_good(&mut window, position, expected, &rules, &known).map_err(read())? {
+                Some((at, header)) => (position, expected) = (at, header.base_offset),
+                None => break,
+            }
         }
         Ok(())
     }
 
-    fn rebuild_epochs(&self, segments: &[Arc<Segment>]) -> Result<Epochs, LogError> {
+    fn rebuild_epochs(
+        &self,
+        segments: &[Arc<Segment>],
+        holes: &[Hole],
+    ) -> Result<Epochs, LogError> {
         let mut epochs = Epochs::default();
         for segment in segments {
-            self.each(segment, |header, _| {
+            self.each(segment, holes, |header, _| {
                 epochs.observe(header.partition_leader_epoch, header.base_offset);
             })?;
         }
@@ -380,6 +410,7 @@ impl Plan<'_> {
                 ..Recovery::default()
             },
             replayed: false,
+            snapshot: -1,
             truncate: None,
             remove: Vec::new(),
             new_segment: None,
@@ -438,7 +469,7 @@ impl Plan<'_> {
                     Segment::existing(self.dir, entry.segment, entry.position, entry.durable_end);
                 all.push(Arc::new(partly));
             }
-            walk.replayed |= self.replay(&all, from, upto, &mut walk.producers)?;
+            walk.replayed |= self.replay(&all, &walk.holes, from..upto, &mut walk.producers)?;
         }
         walk.epochs = match epochs::load(&*self.shared.disk, self.dir) {
             Ok(mut epochs) => {
@@ -457,7 +488,7 @@ impl Plan<'_> {
                     );
                     all.push(Arc::new(partly));
                 }
-                self.rebuild_epochs(&all)?
+                self.rebuild_epochs(&all, &walk.holes)?
             }
         };
         Ok(())
@@ -465,6 +496,10 @@ impl Plan<'_> {
 
     /// What is checked must be what the device has, not what the cache remembers.
     fn reach_the_device(&self, tail: &[Found], entry: Option<Entry>) -> Result<(), LogError> {
+        if !self.synced {
+            let synced = self.shared.disk.sync_dir(self.dir);
+            synced.map_err(self.io("flush", self.dir))?;
+        }
         for (n, found) in tail.iter().enumerate() {
             let from = entry
                 .filter(|_| n == 0)
@@ -716,7 +751,8 @@ impl Plan<'_> {
         let read = || self.io("read", &segment.path());
         let rules = self.rules(walk, later);
         let size = window.end;
-        let next = next_good(window, position, walk.expected, &rules).map_err(read())?;
+        let known = holes::in_segment(&walk.holes, segment.base_offset());
+        let next = next_good(window, position, walk.expected, &rules, &known).map_err(read())?;
         if let Some((at, header)) = next {
             self.note(
                 walk,
@@ -875,7 +911,9 @@ impl Plan<'_> {
                 self.note(&mut walk, hole);
             }
         }
-        if !walk.recovery.new_holes.is_empty() {
+        let known = walk.holes.len();
+        walk.holes.retain(|hole| hole.from < end);
+        if !walk.recovery.new_holes.is_empty() || walk.holes.len() < known {
             let path = holes::path(self.dir);
             atomic_file::replace(disk, &path, &holes::encode(&walk.holes))
                 .map_err(self.io("write", &path))?;
@@ -950,6 +988,13 @@ impl Plan<'_> {
             disk.unlink(&path).map_err(self.io("remove", &path))?;
             walk.dir_changed = true;
         }
+        // The next checkpoint must not claim producers that no snapshot has.
+        if walk.replayed && walk.recovery.lost_anything() {
+            let path = snapshot::path(self.dir, end);
+            let bytes = snapshot::encode(end, &walk.producers.infos());
+            atomic_file::replace(disk, &path, &bytes).map_err(self.io("write", &path))?;
+            walk.snapshot = end;
+        }
         Ok(())
     }
 
@@ -961,25 +1006,23 @@ impl Plan<'_> {
             position: last.map_or(0, |segment| segment.size()),
             total: 0,
         };
-        walk.producers.changed = walk.replayed;
+        let unwritten = walk.replayed && walk.snapshot < 0;
+        walk.producers.changed = unwritten;
         let here = Entry {
             log_start,
             durable_end: mark.offset,
             segment: mark.segment,
             position: mark.position,
-            snapshot: -1,
+            snapshot: walk.snapshot,
         };
-        // Producers met past the snapshot are not in one yet: the old line stands until they are,
-        // unless it claims what is not there any more.
+        // Producers met past the snapshot are not in one yet: the old line stands until they are.
         let entry = match self.entry {
-            Some(old) if walk.replayed && !walk.recovery.lost_anything() => {
-                Entry { log_start, ..old }
-            }
+            Some(old) if unwritten => Entry { log_start, ..old },
             Some(old) if !walk.replayed && !walk.producers.is_empty() => Entry {
                 snapshot: old.snapshot,
                 ..here
             },
-            None if walk.replayed => {
+            None if unwritten => {
                 let first = walk.segments.first().map_or(log_start, |s| s.base_offset());
                 Entry {
                     durable_end: first,
@@ -991,7 +1034,7 @@ impl Plan<'_> {
             _ => here,
         };
         Opened {
-            snapshot: if walk.replayed { -1 } else { entry.snapshot },
+            snapshot: if unwritten { -1 } else { entry.snapshot },
             segments: walk.segments,
             end: mark,
             log_start,

@@ -5,6 +5,7 @@ use std::io;
 use mqlog_record::{verify_crc, BatchHeader, HEADER_LEN};
 
 use crate::check::{fits, plausible};
+use crate::holes::Hole;
 use crate::scan::Window;
 
 /// Where the magic byte of a batch lies.
@@ -21,6 +22,15 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
+    /// Those of a segment below the checkpoint, which ends at `next_base`.
+    pub fn any(next_base: i64) -> Rules {
+        Rules {
+            least_epoch: i32::MIN,
+            most_epoch: i32::MAX,
+            next_base,
+        }
+    }
+
     pub fn accept(&self, header: &BatchHeader) -> bool {
         fits(header)
             && (self.least_epoch..=self.most_epoch).contains(&header.partition_leader_epoch)
@@ -41,14 +51,24 @@ pub(crate) fn good_batch(
     }))
 }
 
-/// Whether good batches follow each other from `position` to the end.
-fn chains(window: &mut Window<'_>, mut position: u64, rules: &Rules) -> io::Result<bool> {
+/// Whether good batches follow each other from `position` to the end, past the `known` holes.
+fn chains(
+    window: &mut Window<'_>,
+    mut position: u64,
+    rules: &Rules,
+    known: &[Hole],
+) -> io::Result<bool> {
     let mut rules = *rules;
     let Some(first) = window.header(position)? else {
         return Ok(false);
     };
     let mut expected = first.base_offset;
     while position < window.end {
+        if let Some(hole) = known.iter().find(|hole| hole.position == position) {
+            expected = hole.to;
+            position += hole.length;
+            continue;
+        }
         match good_batch(window, position, expected, &rules)? {
             Some(header) => {
                 expected = header.next_offset();
@@ -63,11 +83,13 @@ fn chains(window: &mut Window<'_>, mut position: u64, rules: &Rules) -> io::Resu
 
 /// The next good batch after the bad one at `bad`, up to the window's end. A bad batch whose
 /// header can be believed is jumped over whole: its records may hold what looks like a batch.
+/// `known` are the holes of this segment.
 pub(crate) fn next_good(
     window: &mut Window<'_>,
     bad: u64,
     expected: i64,
     rules: &Rules,
+    known: &[Hole],
 ) -> io::Result<Option<(u64, BatchHeader)>> {
     let mut from = bad + 1;
     let believed = plausible(window.bytes(bad, HEADER_LEN)?)
@@ -91,7 +113,7 @@ pub(crate) fn next_good(
             (expected..=reach).contains(&header.base_offset) && rules.accept(header)
         });
         if let Some(header) = header {
-            if chains(window, from, rules)? {
+            if chains(window, from, rules, known)? {
                 return Ok(Some((from, header)));
             }
         }

@@ -41,7 +41,7 @@ impl Partition {
         self.move_log_start(offset)
     }
 
-    fn check_writable(&self) -> Result<(), LogError> {
+    pub(crate) fn check_writable(&self) -> Result<(), LogError> {
         match self.state() {
             State::Deleted => Err(LogError::Deleted),
             State::Offline => Err(LogError::Offline(
@@ -60,14 +60,30 @@ impl Partition {
                 self.shared.flush_partition(&me)?;
             }
             self.wanted_log_start.fetch_max(to, Ordering::AcqRel);
-            self.shared.write_log_starts()?;
+            let list = self.segments.load();
+            let keep = list.iter().map(|segment| segment.base_offset());
+            let keep = keep.take_while(|base| *base <= to).last();
+            // What a start would replay producers from goes only once it need not.
+            if keep.is_some_and(|keep| keep > self.replayed_from()) {
+                self.shared.checkpoint(false)?;
+            } else {
+                self.shared.write_log_starts()?;
+            }
         }
         self.drop_segments()
+    }
+
+    /// The segment at which the checkpoint has a start begin.
+    fn replayed_from(&self) -> i64 {
+        let id = (self.topic_id(), self.index());
+        let ledger = lock(&self.shared.ledger);
+        ledger.entries.get(&id).map_or(0, |entry| entry.segment)
     }
 
     /// Unpublishes segments wholly below the log start; their files go after a delay.
     fn drop_segments(&self) -> Result<(), LogError> {
         let log_start = self.log_start();
+        let needless = log_start.min(self.replayed_from());
         let mut gone = Vec::new();
         if let Some(_appender) = self.lock_appender() {
             let list = self.segments.load();
@@ -75,7 +91,7 @@ impl Partition {
                 .windows(2)
                 .take_while(|pair| {
                     pair.get(1)
-                        .is_some_and(|next| next.base_offset() <= log_start)
+                        .is_some_and(|next| next.base_offset() <= needless)
                 })
                 .count();
             if below > 0 {
@@ -99,11 +115,14 @@ impl Partition {
     }
 
     fn forget_holes(&self, log_start: i64) -> Result<(), LogError> {
+        let segments = self.segments.load();
+        let first = segments.first().map_or(0, |first| first.base_offset());
         let kept = {
             let _commit = lock(&self.commit);
             let mut list = self.holes.load().to_vec();
             let before = list.len();
-            list.retain(|hole| hole.to > log_start);
+            // One in a file that stays must not be taken for new damage.
+            list.retain(|hole| hole.to > log_start || hole.segment >= first);
             if list.len() == before {
                 return Ok(());
             }

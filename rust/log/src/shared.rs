@@ -86,9 +86,14 @@ impl Shared {
         })
     }
 
+    /// All partitions, in the same order in every run.
     pub fn partitions(&self) -> Vec<Arc<Partition>> {
-        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
-        registry.values().cloned().collect()
+        let mut all: Vec<Arc<Partition>> = {
+            let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+            registry.values().cloned().collect()
+        };
+        all.sort_unstable_by_key(|partition| (partition.topic_id(), partition.index()));
+        all
     }
 
     pub fn spawn(&self, job: Job) {

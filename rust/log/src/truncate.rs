@@ -8,7 +8,9 @@ use crate::marks::Mark;
 use crate::partition::lock;
 use crate::recover::Plan;
 use crate::segment::Segment;
-use crate::{atomic_file, epochs, snapshot, Durability, LogError, Partition, State};
+use crate::{
+    atomic_file, epochs, holes, snapshot, Durability, LogError, Partition, ReadError, State,
+};
 
 /// What a truncation leaves to be made durable.
 struct Cut {
@@ -21,8 +23,10 @@ impl Partition {
     /// Removes every batch that ends above `offset`. Durable when it returns. Refuses to go below
     /// the high watermark unless `below_high_watermark` says that the caller's protocol allows it.
     pub fn truncate_to(&self, offset: i64, below_high_watermark: bool) -> Result<(), LogError> {
+        self.check_writable()?;
         let least = match below_high_watermark {
-            true => self.log_start(),
+            // Also one that could not be written down yet.
+            true => self.wanted_log_start.load(Ordering::Acquire),
             false => self.high_watermark(),
         };
         if offset < least {
@@ -67,18 +71,18 @@ impl Partition {
             - 1;
         let segment = list.get(at).cloned().ok_or_else(offline)?;
         let whole = (segment.size(), segment.end_offset());
-        let (position, end) = match self.locate(&segment, offset, whole, true) {
-            Ok(place) => place,
-            Err(error) => {
-                let error = std::io::Error::other(error.to_string());
-                return Err(LogError::io("read", &segment.path(), error));
-            }
+        let place = match self.locate(&segment, offset, whole, true) {
+            // A wrong index was thrown away: this time without it.
+            Err(ReadError::NeedsPool) => self.locate(&segment, offset, whole, true),
+            place => place,
         };
-        if end < self.log_start() {
+        let (position, end) = place.map_err(|error| self.unread(&segment, &error))?;
+        let log_start = self.wanted_log_start.load(Ordering::Acquire);
+        if end < log_start {
             // The log start lies inside the batch: without it the log would end before it begins.
             return Err(LogError::OutOfRange {
                 offset,
-                least: self.log_start() + 1,
+                least: log_start + 1,
                 most: self.log_end(),
             });
         }
@@ -91,6 +95,13 @@ impl Partition {
         };
         let mut kept_list: Vec<Arc<Segment>> = list.iter().take(at).cloned().collect();
         kept_list.push(kept.clone());
+        // All that may fail comes before the marks move.
+        let index = match self.index_of(&kept, true) {
+            Ok(index) => index,
+            Err(error) => return Err(self.unread(&segment, &error)),
+        };
+        let mut producers = self.producers_up_to(&kept_list, end)?;
+        producers.changed = true;
         let mut epochs = (**self.epochs.load()).clone();
         epochs.truncate_end(end);
         {
@@ -105,7 +116,11 @@ impl Partition {
             if os || self.high_watermark.offset() > end {
                 self.high_watermark.store(mark);
             }
-            self.segments.store(Arc::new(kept_list.clone()));
+            self.segments.store(Arc::new(kept_list));
+            // What is appended next takes these places.
+            let mut holes = self.holes.load().to_vec();
+            holes.retain(|hole| hole.from < end);
+            self.holes.store(Arc::new(holes));
         }
         appender.last_epoch = epochs.last().map_or(-1, |last| last.epoch);
         self.epochs.store(Arc::new(epochs));
@@ -113,12 +128,8 @@ impl Partition {
         appender.position = position;
         appender.active = Some(kept.clone());
         appender.blocked = true;
-        let failed = |error| LogError::io("read", &segment.path(), std::io::Error::other(error));
-        let index = self
-            .index_of(&kept, true)
-            .map_err(|error| failed(error.to_string()))?;
         appender.indexed = index.last().map_or(0, |entry| u64::from(entry.position));
-        appender.producers = self.producers_up_to(&kept_list, end)?;
+        appender.producers = producers;
         appender.snapshot = -1;
         let first = appender.producers.first_transaction_offset();
         self.first_transaction.store(first, Ordering::Release);
@@ -127,6 +138,14 @@ impl Partition {
             gone: list.iter().skip(at + 1).cloned().collect(),
             mark,
         })
+    }
+
+    fn unread(&self, segment: &Segment, error: &ReadError) -> LogError {
+        LogError::io(
+            "read",
+            &segment.path(),
+            std::io::Error::other(error.to_string()),
+        )
     }
 
     /// Producer state as of `end`: newest snapshot below it, then the batches after that.
@@ -147,9 +166,7 @@ impl Partition {
             clean: false,
             synced: true,
         };
-        let mut producers = plan.producers_at(segments, end)?;
-        producers.changed = true;
-        Ok(producers)
+        plan.producers_at(segments, &self.holes.load(), end)
     }
 
     /// First the checkpoint claims less, then the files get shorter.
@@ -179,7 +196,13 @@ impl Partition {
             shared.write_ledger(&mut ledger, false)?;
             shared.write_ledger(&mut ledger, false)?;
         }
+        let holes_path = holes::path(&dir);
         let names = disk.list(&dir).map_err(|e| LogError::io("list", &dir, e))?;
+        if names.iter().any(|name| holes_path.ends_with(name)) {
+            let left = holes::encode(&self.holes.load());
+            atomic_file::replace(disk, &holes_path, &left)
+                .map_err(|e| LogError::io("write", &holes_path, e))?;
+        }
         for offset in snapshot::offsets(&names)
             .into_iter()
             .filter(|o| *o > cut.mark.offset)

@@ -7,6 +7,7 @@ use std::sync::{Arc, MutexGuard};
 
 use super::{errno, Call, FileNode, Ino, Power, SimDisk, State};
 use crate::disk::DiskFile;
+use crate::Clock;
 
 pub(super) struct SimFile {
     disk: SimDisk,
@@ -216,14 +217,14 @@ impl SimClock {
     pub fn jump(&self, ms: i64) {
         self.wall_ms.fetch_add(ms, Ordering::SeqCst);
     }
+}
 
-    /// Wall time in ms since 1970.
-    pub fn wall_ms(&self) -> i64 {
+impl Clock for SimClock {
+    fn now_ms(&self) -> i64 {
         self.wall_ms.load(Ordering::SeqCst)
     }
 
-    /// Monotonic time in ns.
-    pub fn monotonic_ns(&self) -> u64 {
+    fn mono_ns(&self) -> u64 {
         self.mono_ns.load(Ordering::SeqCst)
     }
 }

@@ -1,7 +1,7 @@
 //! What a disk keeps and what only the cache knows: files by page and sector, directories by entry.
 //! Not the calls that reach it (see the parent module): nothing here fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::SimRng;
 
@@ -29,6 +29,8 @@ pub(super) struct FileNode {
     /// Set by a sync that failed: pages that still look like this are clean to the kernel, so the
     /// next sync succeeds without writing them.
     forgotten: Option<Vec<u8>>,
+    /// Pages written since then, which are dirty again even if they look the same.
+    rewritten: BTreeSet<usize>,
     /// Whether `cached` may differ from `durable`.
     dirty: bool,
 }
@@ -49,6 +51,9 @@ impl FileNode {
         }
         self.cached[at..at + bytes.len()].copy_from_slice(bytes);
         self.dirty = true;
+        if self.forgotten.is_some() {
+            self.rewritten.extend(at / PAGE..=(at + bytes.len()) / PAGE);
+        }
     }
 
     pub fn set_len(&mut self, len: usize) {
@@ -57,8 +62,10 @@ impl FileNode {
     }
 
     fn is_forgotten(&self, at: usize) -> bool {
+        let clean = !self.rewritten.contains(&(at / PAGE));
         self.forgotten
             .as_ref()
+            .filter(|_| clean)
             .is_some_and(|seen| padded(seen, at, PAGE) == padded(&self.cached, at, PAGE))
     }
 
@@ -85,6 +92,7 @@ impl FileNode {
     pub fn fail_sync(&mut self, mode: FsMode, rng: &mut SimRng) {
         self.write_back(mode, rng);
         self.forgotten = Some(self.cached.clone());
+        self.rewritten.clear();
     }
 
     /// Gives back the clean pages: the next read of them comes from the disk.

@@ -6,22 +6,18 @@ use mqlog_log::sim::SimRng;
 use mqlog_record::{BatchBuilder, BatchHeader, Codec};
 
 /// Bytes before this are the broker's: base offset, length, leader epoch.
-pub const PRODUCER_PART: usize = 16;
+const PRODUCER_PART: usize = 16;
 
 /// A batch that was sent at least once.
 #[derive(Debug)]
 pub struct Sent {
+    /// Tells it from every other batch of the run.
+    pub serial: u64,
     pub bytes: Vec<u8>,
     pub header: BatchHeader,
 }
 
 impl Sent {
-    /// The producer's name for the batch: id, epoch, sequence.
-    pub fn identity(&self) -> Option<(i64, i16, i32)> {
-        let h = &self.header;
-        h.has_producer().then_some((h.producer_id, h.producer_epoch, h.base_sequence))
-    }
-
     /// Whether stored bytes are this batch.
     pub fn is(&self, stored: &[u8]) -> bool {
         stored.get(PRODUCER_PART..) == self.bytes.get(PRODUCER_PART..)
@@ -41,16 +37,22 @@ pub fn batch(
     }
     for nth in 0..1 + rng.index(4) {
         let len = match rng.below(10) {
-            0 => rng.index(3_000),
-            1..=3 => rng.index(600),
+            0 => rng.index(1_500),
+            1..=3 => rng.index(400),
             _ => rng.index(60),
         };
         let mut value = serial.to_le_bytes().to_vec();
         value.push(nth as u8);
         value.resize(value.len() + len, rng.next_u64() as u8);
-        builder.append(Some(&serial.to_le_bytes()), Some(&value), now_ms, &[]).unwrap();
+        builder
+            .append(Some(&serial.to_le_bytes()), Some(&value), now_ms, &[])
+            .unwrap();
     }
     let bytes = builder.build().unwrap();
     let header = BatchHeader::parse(&bytes).unwrap();
-    Arc::new(Sent { bytes, header })
+    Arc::new(Sent {
+        serial,
+        bytes,
+        header,
+    })
 }
