@@ -74,7 +74,7 @@ impl Identity {
         crc32c(fields.join("\n").as_bytes())
     }
 
-    fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         format!(
             "{{\n  \"format\": {FORMAT},\n  \"cluster_id\": \"{}\",\n  \"node_id\": {},\n  \
              \"directory_id\": \"{}\",\n  \"crc32c\": {}\n}}\n",
@@ -85,7 +85,7 @@ impl Identity {
         )
     }
 
-    fn decode(path: &Path, text: &str) -> Result<Identity, LogError> {
+    pub(crate) fn decode(path: &Path, text: &str) -> Result<Identity, LogError> {
         let damaged = |reason: &str| LogError::Damaged {
             path: path.to_path_buf(),
             reason: format!("{reason}; restore it from a backup of the directory"),

@@ -56,6 +56,8 @@ mod epochs;
 mod error;
 mod files;
 mod flush;
+#[cfg(test)]
+mod format_v1;
 mod holes;
 mod hook;
 mod identity;
