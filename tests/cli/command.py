@@ -59,4 +59,5 @@ def golden(name: str, text: str) -> None:
     path = GOLDEN / name
     if os.environ.get("MQLOG_TEST_UPDATE_GOLDEN"):
         path.write_text(text)
-    assert text == path.read_text()
+    # Where a line breaks is click's affair, and differs between its releases.
+    assert text.split() == path.read_text().split()

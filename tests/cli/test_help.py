@@ -1,0 +1,37 @@
+"""What --help says, word for word: it is read more often than any page of documentation."""
+
+from __future__ import annotations
+
+import pytest
+
+from mqlog import _native
+
+from .command import golden, mqlog
+
+COMMANDS = ["", "serve", "topic", "topic create", "topic describe", "topic trim", "log", "log dump"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(command: str) -> None:
+    done = mqlog(*command.split(), "--help")
+    assert (done.code, done.err) == (0, "")
+    golden(f"help-{command.replace(' ', '-') or 'mqlog'}.txt", done.out)
+
+
+def test_no_command_is_usage() -> None:
+    done = mqlog()
+    assert done.code == 2
+    assert "Usage: mqlog" in done.out + done.err
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["topic", "nonsense"], ["log", "nonsense"]])
+def test_no_such_command(arguments: list[str]) -> None:
+    done = mqlog(*arguments)
+    assert done.code == 2
+    assert "No such command 'nonsense'" in done.err
+
+
+def test_version() -> None:
+    done = mqlog("version", "--output", "json")
+    assert done.code == 0
+    assert done.json()[0]["version"] == _native.__version__

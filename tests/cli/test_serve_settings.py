@@ -1,0 +1,144 @@
+"""Settings of `mqlog serve`: where they come from, which wins, and what is wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .command import mqlog
+from .serving import Serving, serving
+
+
+def partitions(broker: Serving) -> int:
+    """How many partitions a topic gets when nobody says: num.partitions, as the broker has it."""
+    made = mqlog("topic", "create", "t", "-b", broker.bootstrap, "-o", "json").json()
+    count: int = made[0]["partitions"]
+    return count
+
+
+def test_later_layers_win(tmp_path: Path) -> None:
+    file = tmp_path / "mqlog.toml"
+    file.write_text("num.partitions = 2\n")
+    env = {"MQLOG_NUM_PARTITIONS": "3"}
+    with serving(tmp_path / "0") as broker:
+        assert partitions(broker) == 1
+    with serving(tmp_path / "1", "--config", file) as broker:
+        assert partitions(broker) == 2
+    with serving(tmp_path / "2", env={"MQLOG_CONFIG": str(file)}) as broker:
+        assert partitions(broker) == 2
+    with serving(tmp_path / "3", "--config", file, env=env) as broker:
+        assert partitions(broker) == 3
+    with serving(tmp_path / "4", "--config", file, "--set", "num.partitions=4", env=env) as broker:
+        assert partitions(broker) == 4
+
+
+@pytest.mark.parametrize("text", ['"log.retention.ms" = 7', "[log.retention]\nms = 7"])
+def test_toml_may_quote_or_nest(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "mqlog.toml"
+    file.write_text(text)
+    with serving(tmp_path / "data", "--config", file) as broker:
+        mqlog("topic", "create", "t", "-b", broker.bootstrap)
+        (topic,) = mqlog(
+            "topic", "describe", "t", "--all", "-b", broker.bootstrap, "-o", "json"
+        ).json()
+    (found,) = [row for row in topic["settings"] if row["setting"] == "retention.ms"]
+    assert (found["value"], found["set_by"]) == ("7", "broker, static")
+
+
+WRONG_SIZE = (
+    "mqlog: message.max.bytes='x': "
+    "Invalid value x for configuration message.max.bytes: Not a number of type INT"
+)
+NO_VARIABLE = (
+    "mqlog: MQLOG_NUM_PARTITION=1: no setting has this variable; "
+    "did you mean MQLOG_NUM_PARTITIONS?\n"
+)
+NO_SUCH = "there is no such setting"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (
+            ["--set", "message.max.bytes=x"],
+            78,
+            f"{WRONG_SIZE} (set by --set)\n",
+        ),
+        (
+            ["--set", "foo=1"],
+            78,
+            "mqlog: foo='1': there is no such setting (set by --set)\n",
+        ),
+        (
+            ["--set", "log.retention.m=5"],
+            78,
+            f"mqlog: log.retention.m='5': {NO_SUCH}; did you mean log.retention.ms? (set by --set)\n",
+        ),
+        (
+            ["--set", "retention.ms=5"],
+            78,
+            f"mqlog: retention.ms='5': {NO_SUCH}; did you mean log.retention.ms? (set by --set)\n",
+        ),
+        (
+            ["--listen", "127.0.0.1"],
+            78,
+            "mqlog: listeners=127.0.0.1: expected HOST:PORT with a port from 0 to 65535\n",
+        ),
+        (
+            ["--listen", "SSL://127.0.0.1:1"],
+            78,
+            "mqlog: listeners=SSL://127.0.0.1:1: listener SSL: only PLAINTEXT is served\n",
+        ),
+        (["--io-threads", "0"], 2, "Error: Invalid value for '--io-threads'"),
+        (["--durability", "maybe"], 2, "'maybe' is not one of 'fsync', 'os'"),
+        (["--set", "x"], 2, "'x' is not NAME=VALUE, as in log.retention.ms=3600000"),
+        (["--config", "/none.toml"], 2, "File '/none.toml' does not exist"),
+        (["--nonsense"], 2, "No such option"),
+        (["a", "b"], 2, "unexpected extra argument"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_wrong(tmp_path: Path, options: list[str], code: int, said: str) -> None:
+    done = mqlog("serve", *options, cwd=tmp_path)
+    assert (done.code, done.out) == (code, "")
+    assert said == done.err if said.startswith("mqlog:") else said in done.err
+    assert list(tmp_path.iterdir()) == []  # refused before anything was made
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        (
+            {"MQLOG_MESSAGE_MAX_BYTES": "x"},
+            f"{WRONG_SIZE} (set by environment variable MQLOG_MESSAGE_MAX_BYTES)\n",
+        ),
+        (
+            {"MQLOG_NUM_PARTITION": "1"},
+            NO_VARIABLE,
+        ),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_is_wrong_in_the_environment(tmp_path: Path, env: dict[str, str], said: str) -> None:
+    done = mqlog("serve", env=env, cwd=tmp_path)
+    assert (done.code, done.err) == (78, said)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "message.max.bytes = 'x'",
+            f"{WRONG_SIZE} (set by FILE)\n",
+        ),
+        ("a = [", "mqlog: --config=FILE: is not TOML: Invalid value (at end of document)\n"),
+        ("a = 1", "mqlog: a='1': there is no such setting (set by FILE)\n"),
+    ],
+    ids=["value", "not TOML", "name"],
+)
+def test_what_is_wrong_in_a_file(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "mqlog.toml"
+    file.write_text(text)
+    done = mqlog("serve", "--config", file, cwd=tmp_path)
+    assert (done.code, done.err.replace(str(file), "FILE")) == (78, said)
