@@ -55,6 +55,7 @@ NO_VARIABLE = (
     "did you mean MQLOG_NUM_PARTITIONS?\n"
 )
 NO_SUCH = "there is no such setting"
+MEANT = "; did you mean log.retention.ms?"
 
 
 @pytest.mark.parametrize(
@@ -71,14 +72,14 @@ NO_SUCH = "there is no such setting"
             "mqlog: foo='1': there is no such setting (set by --set)\n",
         ),
         (
-            ["--set", "log.retention.m=5"],
+            ["--set", "log.retention.mz=5"],
             78,
-            f"mqlog: log.retention.m='5': {NO_SUCH}; did you mean log.retention.ms? (set by --set)\n",
+            f"mqlog: log.retention.mz='5': {NO_SUCH}{MEANT} (set by --set)\n",
         ),
         (
             ["--set", "retention.ms=5"],
             78,
-            f"mqlog: retention.ms='5': {NO_SUCH}; did you mean log.retention.ms? (set by --set)\n",
+            f"mqlog: retention.ms='5': {NO_SUCH}{MEANT} (set by --set)\n",
         ),
         (
             ["--listen", "127.0.0.1"],
