@@ -76,7 +76,7 @@ lint: build $(VENV)/.group-lint $(VENV)/.group-test ## Format, lints and types o
 
 .PHONY: test-rust
 test-rust: doctor ## Rust tests, the crash lab's short run among them; needs no Python
-	cargo test --locked
+	cargo test --locked --no-fail-fast
 
 .PHONY: test-python
 test-python: build $(VENV)/.group-test ## Python tests against the installed build
