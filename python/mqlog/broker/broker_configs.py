@@ -175,7 +175,7 @@ log.dir.failure.timeout.ms long static 30000
 log.dirs list static null # The data directory; one.
 log.flush.interval.messages long dynamic 9223372036854775807
 log.flush.interval.ms long dynamic 100 >=0 # Default of the topic setting flush.ms, in ms.
-log.flush.offset.checkpoint.interval.ms int static 60000
+log.flush.offset.checkpoint.interval.ms int static 30000 >=1 # How often is written down from where a start after a crash must look, in ms.
 log.flush.scheduler.interval.ms long static 9223372036854775807
 log.flush.start.offset.checkpoint.interval.ms int static 60000
 log.index.interval.bytes int dynamic 4096 >=0 # Default of the topic setting index.interval.bytes.

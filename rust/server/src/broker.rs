@@ -318,6 +318,7 @@ fn dir_options(config: &BrokerConfig) -> DataDirOptions {
     let mut options = DataDirOptions::new(&config.data_dir);
     options.durability = config.durability;
     options.cluster_id = config.cluster_id.clone();
+    options.checkpoint_interval_ms = config.checkpoint_interval_ms;
     options.node_id = config.node_id;
     options.fd_budget = (descriptors / 4 * 3).max(16);
     options.unflushed_max = config.limits.unflushed_max_bytes;

@@ -38,6 +38,9 @@ pub struct BrokerConfig {
     pub io_threads: usize,
     /// What `acks=all` promises.
     pub durability: Durability,
+    /// `log.flush.offset.checkpoint.interval.ms`: how often is written down from where a start
+    /// after a crash must look.
+    pub checkpoint_interval_ms: u64,
     /// `auto.create.topics.enable`.
     pub auto_create_topics: bool,
     /// `broker.rack`, told to clients.
@@ -102,6 +105,7 @@ impl BrokerConfig {
             cluster_id: None,
             io_threads: (cores / 2).max(1),
             durability: Durability::Fsync,
+            checkpoint_interval_ms: 30_000,
             auto_create_topics: true,
             rack: None,
             limits: Limits::default(),
@@ -130,6 +134,9 @@ impl BrokerConfig {
                 limits.fetch_session_slots = number(name, value, 0)?
             }
             "fetch.max.bytes" => limits.fetch_max_bytes = number(name, value, 1024)?,
+            "log.flush.offset.checkpoint.interval.ms" => {
+                self.checkpoint_interval_ms = number(name, value, 1)?
+            }
             "node.id" | "broker.id" => self.node_id = number(name, value, 0)?,
             "broker.rack" => self.rack = (!value.is_empty()).then(|| value.to_owned()),
             "auto.create.topics.enable" => self.auto_create_topics = boolean(name, value)?,

@@ -83,6 +83,8 @@ impl Client {
     ) -> Result<(), String> {
         match answer {
             Ok(appended) => {
+                // The log takes what follows: it has no excuse any more.
+                self.excused &= appended.duplicate;
                 let mut window = self.window.iter_mut();
                 if let Some(waiting) = window.find(|w| w.sent.serial == sent.serial) {
                     waiting.commit_at = Some(appended.commit_at);
@@ -135,6 +137,6 @@ impl Client {
             (ledger.holds(&w.sent) || ledger.deleted(&w.sent)) && !ledger.was_damaged(&w.sent)
         });
         let in_order = held.by_ref().find(|held| !held).is_none() || !held.any(|held| held);
-        self.excused = !known || damaged || !in_order;
+        self.excused |= !known || damaged || !in_order;
     }
 }

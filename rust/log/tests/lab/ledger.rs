@@ -49,6 +49,8 @@ pub struct Ledger {
     sent: HashMap<u32, Vec<Arc<Sent>>>,
     /// What somebody was told or read: leader epoch and offset to serial.
     told: HashMap<(i32, i64), u64>,
+    /// Batches that a write failed for: they may come up where it was tried.
+    refused: HashSet<u64>,
     /// Deleted batches that the log need not know any more.
     forgotten: HashSet<u64>,
     /// Batches that were lost or cut for good and not sent again since.
@@ -73,6 +75,11 @@ impl Ledger {
         if !same.iter().any(|known| known.serial == sent.serial) {
             same.push(sent.clone());
         }
+    }
+
+    /// A batch could not be written.
+    pub fn refuses(&mut self, sent: &Sent) {
+        self.refused.insert(sent.serial);
     }
 
     /// Whether the batch is in the log now.
@@ -159,7 +166,7 @@ impl Ledger {
     /// Remembers to whom an offset was given under a leader epoch.
     pub fn tell(&mut self, epoch: i32, base: i64, serial: u64) -> Result<(), String> {
         match self.told.insert((epoch, base), serial) {
-            Some(before) if before != serial => Err(format!(
+            Some(before) if before != serial && !self.refused.contains(&serial) => Err(format!(
                 "offset {base} of epoch {epoch} was batch {before} and is batch {serial}"
             )),
             _ => Ok(()),

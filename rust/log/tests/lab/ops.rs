@@ -150,7 +150,10 @@ impl Life {
                             .tell(epoch, appended.base_offset, sent.serial)?;
                     }
                 }
-                Err(AppendError::Storage(reason)) => refused = Some(reason.clone()),
+                Err(AppendError::Storage(reason)) => {
+                    refused = Some(reason.clone());
+                    known.ledger.refuses(sent);
+                }
                 Err(_) => {}
             }
             match (who.and_then(|n| known.clients.get_mut(n)), answer) {

@@ -93,6 +93,7 @@ pub fn read_all(partition: &Partition) -> Result<Vec<Stored>, String> {
     let mut all: Vec<Stored> = Vec::new();
     let mut offset = partition.log_start();
     loop {
+        let before = offset;
         match fetch(partition, offset, 16 << 10, ReadUpTo::LogEnd)? {
             Got::Hole(to) => offset = to,
             Got::Batches(batches, _) if batches.is_empty() => return Ok(all),
@@ -100,6 +101,9 @@ pub fn read_all(partition: &Partition) -> Result<Vec<Stored>, String> {
                 all.extend(batches);
                 offset = next;
             }
+        }
+        if offset <= before {
+            return Err(format!("a fetch at {before} says to go on at {offset}"));
         }
     }
 }
