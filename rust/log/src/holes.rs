@@ -65,6 +65,12 @@ pub(crate) fn in_segment(holes: &[Hole], segment: i64) -> Vec<Hole> {
     holes.iter().filter(here).copied().collect()
 }
 
+/// Where the batches of a segment end whose last offsets, up to `end`, may be missing.
+pub(crate) fn end_of(holes: &[Hole], segment: i64, end: i64) -> i64 {
+    let tail = |hole: &&Hole| hole.segment == segment && hole.length == 0 && hole.to == end;
+    holes.iter().find(tail).map_or(end, |hole| hole.from)
+}
+
 /// Adds a hole in its place; one that begins where another does replaces it.
 pub(crate) fn insert(holes: &mut Vec<Hole>, hole: Hole) {
     holes.retain(|other| other.from != hole.from);

@@ -24,14 +24,16 @@ impl Partition {
             segment.forget_index(&*self.shared.disk);
             return ReadError::NeedsPool;
         }
-        let rules = Rules::any(segment.end_offset());
-        let known = holes::in_segment(&self.holes.load(), segment.base_offset());
+        let holes = self.holes.load();
+        let base = segment.base_offset();
+        let rules = Rules::any(holes::end_of(&holes, base, segment.end_offset()));
+        let known = holes::in_segment(&holes, base);
         let mut window = Window::new(file, segment.size(), BYTES);
         let next = match next_good(&mut window, position, expected, &rules, &known) {
             Ok(next) => next,
             Err(error) => return self.read_failed(segment, error),
         };
-        let (end, to) = next.map_or((segment.size(), segment.end_offset()), |(at, header)| {
+        let (end, to) = next.map_or((segment.size(), rules.next_base), |(at, header)| {
             (at, header.base_offset)
         });
         let hole = Hole {

@@ -51,12 +51,14 @@ pub(crate) fn good_batch(
     }))
 }
 
-/// Whether good batches follow each other from `position` to the end, past the `known` holes.
+/// Whether good batches follow each other from `position` to the end, past the `known` holes;
+/// with `whole` also up to the offset at which the next segment begins.
 fn chains(
     window: &mut Window<'_>,
     mut position: u64,
     rules: &Rules,
     known: &[Hole],
+    whole: bool,
 ) -> io::Result<bool> {
     let mut rules = *rules;
     let Some(first) = window.header(position)? else {
@@ -78,12 +80,13 @@ fn chains(
             None => return Ok(false),
         }
     }
-    Ok(true)
+    Ok(!whole || expected == rules.next_base)
 }
 
 /// The next good batch after the bad one at `bad`, up to the window's end. A bad batch whose
-/// header can be believed is jumped over whole: its records may hold what looks like a batch.
-/// `known` are the holes of this segment.
+/// header can be believed is jumped over whole: its records may hold what looks like a batch. Only
+/// where it is known at which offset the log goes on, and nothing good follows it, may its length
+/// be what is wrong. `known` are the holes of this segment.
 pub(crate) fn next_good(
     window: &mut Window<'_>,
     bad: u64,
@@ -94,13 +97,18 @@ pub(crate) fn next_good(
     let mut from = bad + 1;
     let believed = plausible(window.bytes(bad, HEADER_LEN)?)
         .filter(|header| header.base_offset == expected && rules.accept(header));
+    let mut after = from;
     if let Some(header) = believed {
-        from = bad + header.size() as u64;
-        if from >= window.end {
+        after = bad + header.size() as u64;
+        let open_end = rules.next_base == i64::MAX;
+        if after == window.end || (after > window.end && open_end) {
             return Ok(None);
         }
-        if let Some(next) = good_batch(window, from, header.next_offset(), rules)? {
-            return Ok(Some((from, next)));
+        if let Some(next) = good_batch(window, after, header.next_offset(), rules)? {
+            return Ok(Some((after, next)));
+        }
+        if open_end {
+            from = after;
         }
     }
     while from + HEADER_LEN as u64 <= window.end {
@@ -109,11 +117,12 @@ pub(crate) fn next_good(
         };
         from = at;
         let reach = expected.saturating_add(i64::try_from(from - bad).unwrap_or(i64::MAX));
+        // What is missing had an offset: one that claims it has lost its own to a torn sector.
         let header = window.header(from)?.filter(|header| {
-            (expected..=reach).contains(&header.base_offset) && rules.accept(header)
+            (expected + 1..=reach).contains(&header.base_offset) && rules.accept(header)
         });
         if let Some(header) = header {
-            if chains(window, from, rules, known)? {
+            if chains(window, from, rules, known, from < after)? {
                 return Ok(Some((from, header)));
             }
         }

@@ -15,7 +15,7 @@ use crate::holes::{self, Hole};
 use crate::producer::Producers;
 use crate::resync::{next_good, Rules};
 use crate::scan::{Window, BYTES};
-use crate::segment::Segment;
+use crate::segment::{file_name, Segment};
 use crate::{snapshot, LogError};
 
 impl Plan<'_> {
@@ -102,7 +102,8 @@ impl Plan<'_> {
         let file = self.file(segment)?;
         let size = segment.size();
         let mut window = Window::new(&*file, size, BYTES);
-        let rules = Rules::any(segment.end_offset());
+        let base = segment.base_offset();
+        let rules = Rules::any(holes::end_of(holes, base, segment.end_offset()));
         let (mut position, mut expected) = (0, segment.base_offset());
         while position < size {
             if let Some(hole) = known_hole(holes, segment.base_offset(), position, size) {
@@ -164,15 +165,17 @@ impl Plan<'_> {
                 first
             }
         };
+        // Up to the checkpoint, if the file it is in is still there.
+        let mut below = walk.segments.clone();
+        let there = |entry: &Entry| names.contains(&file_name(entry.segment, "log"));
+        if let Some(entry) = entry.filter(|entry| entry.position > 0 && there(entry)) {
+            let (segment, position) = (entry.segment, entry.position);
+            let partly = Segment::existing(self.dir, segment, position, entry.durable_end);
+            below.push(Arc::new(partly));
+        }
         if from < walk.expected {
             let upto = walk.expected;
-            let mut all = walk.segments.clone();
-            if let Some(entry) = entry.filter(|entry| entry.position > 0) {
-                let partly =
-                    Segment::existing(self.dir, entry.segment, entry.position, entry.durable_end);
-                all.push(Arc::new(partly));
-            }
-            walk.replayed |= self.replay(&all, &walk.holes, from..upto, &mut walk.producers)?;
+            walk.replayed |= self.replay(&below, &walk.holes, from..upto, &mut walk.producers)?;
         }
         walk.epochs = match epochs::load(&*self.shared.disk, self.dir) {
             Ok(mut epochs) => {
@@ -180,19 +183,7 @@ impl Plan<'_> {
                 epochs
             }
             Err(Unusable::Fatal(error)) => return Err(error),
-            Err(_) => {
-                let mut all = walk.segments.clone();
-                if let Some(entry) = entry.filter(|entry| entry.position > 0) {
-                    let partly = Segment::existing(
-                        self.dir,
-                        entry.segment,
-                        entry.position,
-                        entry.durable_end,
-                    );
-                    all.push(Arc::new(partly));
-                }
-                self.rebuild_epochs(&all, &walk.holes)?
-            }
+            Err(_) => self.rebuild_epochs(&below, &walk.holes)?,
         };
         Ok(())
     }

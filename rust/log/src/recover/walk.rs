@@ -228,13 +228,15 @@ impl Plan<'_> {
     }
 
     pub(super) fn rules(&self, walk: &Walk, later: &[Found]) -> Rules {
+        let segment = walk.segments.last().map_or(-1, |last| last.base_offset());
+        let next = later.iter().map(|found| found.base);
         Rules {
             least_epoch: walk.epochs.last().map_or(-1, |last| last.epoch),
             most_epoch: self.most_epoch,
-            next_base: later
-                .iter()
-                .map(|found| found.base)
-                .find(|base| *base > walk.expected)
+            next_base: next
+                .skip_while(|base| *base <= walk.expected)
+                .map(|base| holes::end_of(&walk.holes, segment, base))
+                .next()
                 .unwrap_or(i64::MAX),
         }
     }
