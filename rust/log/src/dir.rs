@@ -246,7 +246,7 @@ impl DataDir {
             shared.write_log_starts()?;
             return Ok(partition);
         }
-        let wanted = (META_TOPIC_ID, 0, config, i32::MAX);
+        let wanted = (META_TOPIC_ID, 0, config, 0);
         let partition = self.open_one(&wanted, &dir, false)?;
         if self.was_clean && !partition.recovery().clean {
             // The next start must refuse what this one does; if this cannot be written it checks.
@@ -490,5 +490,7 @@ impl Shared {
         for partition in partitions {
             partition.set_offline("the data directory was closed");
         }
+        // The queue and the partitions in it hold each other.
+        self.queue.clear();
     }
 }
