@@ -3,7 +3,7 @@
 //! missing, and then the start knows it.
 #![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use mqlog_log::disk::Disk;
@@ -82,7 +82,7 @@ const OPS: [Op; 6] = [
     Op::Delete,
 ];
 
-fn operate(patient: &SimDisk, path: &PathBuf, op: Op, at: usize, n: usize) -> SimDisk {
+fn operate(patient: &SimDisk, path: &Path, op: Op, at: usize, n: usize) -> SimDisk {
     let disk = patient.fork();
     let mut bytes = disk.contents(path).unwrap();
     let at = at.min(bytes.len());
@@ -104,7 +104,7 @@ fn operate(patient: &SimDisk, path: &PathBuf, op: Op, at: usize, n: usize) -> Si
 }
 
 /// What a start makes of it; true if it gave all of the metadata.
-fn check(disk: &SimDisk, path: &PathBuf, states: &[Image], clean: bool, label: &str) -> bool {
+fn check(disk: &SimDisk, path: &Path, states: &[Image], clean: bool, label: &str) -> bool {
     let (dir, log, image) = match open(disk) {
         Ok(opened) => opened,
         Err(error) => {
