@@ -29,3 +29,13 @@ def run(command: list[str], cwd: Path | None = None, stdin: bytes = b"") -> byte
         said = (done.stdout[-2000:] + done.stderr[-4000:]).decode(errors="replace")
         pytest.fail(f"{command[0]} exited with {done.returncode}:\n{said}")
     return done.stdout
+
+
+def classpath(pom: Path) -> str:
+    """The jars that a pom.xml asks for, fetched from Maven Central."""
+    need("java", "mvn")
+    out = BUILD / f"java-classpath-{pom.parent.name}"
+    BUILD.mkdir(parents=True, exist_ok=True)
+    goal = ["dependency:build-classpath", f"-Dmdep.outputFile={out}"]
+    run(["mvn", "-q", "-B", "-f", str(pom), *goal])
+    return out.read_text().strip()
