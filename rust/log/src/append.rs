@@ -68,7 +68,7 @@ impl Partition {
         let first = out.len();
         let config = self.config.load();
         // Descriptors are had before the lock is taken: getting one may need a flush.
-        self.shared.make_room_for_append(self);
+        self.shared.make_room_for_append();
         let Some(mut appender) = self.lock_appender() else {
             return refuse(batches.len(), out, self.storage_error());
         };

@@ -44,7 +44,8 @@ impl Slot {
         *self.path.lock().unwrap_or_else(PoisonError::into_inner) = path.to_path_buf();
     }
 
-    fn is_clean(&self) -> bool {
+    /// Nothing was written since the last flush began that succeeded.
+    pub fn is_clean(&self) -> bool {
         self.writes.load(Ordering::Acquire) == self.synced.load(Ordering::Acquire)
     }
 

@@ -68,6 +68,11 @@ impl FlushQueue {
         self.work.notify_one();
     }
 
+    /// Lets go of all that are queued.
+    pub fn clear(&self) {
+        drop(self.take(0, true));
+    }
+
     pub fn is_served(&self) -> bool {
         lock(&self.queued).served
     }
@@ -147,7 +152,7 @@ impl Shared {
         }
         let round = lock(&self.round);
         self.check_online()?;
-        let owed: Vec<Owed> = partitions.iter().filter_map(|p| self.owed(p)).collect();
+        let mut owed: Vec<Owed> = partitions.iter().filter_map(|p| self.owed(p)).collect();
         Counters::add(&self.counters.flushes, 1);
         if let Err((path, error)) = self.sync(&owed) {
             let reason = format!(
@@ -157,6 +162,11 @@ impl Shared {
             );
             self.take_offline(&reason);
             return Err(LogError::Offline(Arc::from(reason)));
+        }
+        // Who is woken next may need their descriptors.
+        for (segment, file, writes) in owed.iter_mut().flat_map(|owed| owed.files.drain(..)) {
+            drop(file);
+            segment.slot.flushed(writes);
         }
         let mut snapshots = Vec::new();
         let moved = owed
@@ -198,6 +208,7 @@ impl Shared {
         }
         let dirty = |segment: &&Arc<Segment>| {
             (durable.segment..=mark.segment).contains(&segment.base_offset())
+                && !segment.slot.is_clean()
         };
         for segment in segments.iter().filter(dirty) {
             // Unflushed files are open; one that is not cannot be had for want of descriptors.
@@ -246,9 +257,6 @@ impl Shared {
         owed: &Owed,
         snapshots: &mut Vec<(Arc<Partition>, i64, Vec<ProducerInfo>)>,
     ) -> bool {
-        for (segment, _, writes) in &owed.files {
-            segment.slot.flushed(*writes);
-        }
         let partition = &owed.partition;
         if owed.new_epoch && self.write_epochs(partition).is_err() {
             owed.give_back();

@@ -173,7 +173,7 @@ impl Partition {
         {
             return;
         }
-        self.shared.make_room_for_append(self);
+        self.shared.make_room_for_append();
         if self.write_refusal().is_some() {
             return;
         }

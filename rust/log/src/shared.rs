@@ -16,6 +16,9 @@ use crate::stats::Counters;
 use crate::waiters::Waiters;
 use crate::{Clock, DataDirOptions, Durability, LogError, Partition, TopicId, Wake};
 
+/// Flushes that an append waits for at most to find a descriptor.
+const FORCED_ROUNDS: usize = 8;
+
 /// Called with the reason when the data directory goes offline.
 pub type OfflineHook = Box<dyn Fn(&str) + Send + Sync>;
 
@@ -242,22 +245,25 @@ impl Shared {
 
     /// Sees that an append finds its file open and, for a roll, room for one more, before it
     /// takes the lock. With no clean file left to close, a flush makes them clean.
-    pub fn make_room_for_append(&self, partition: &Partition) {
+    pub fn make_room_for_append(&self) {
         if self.files.make_room(2) {
             return;
         }
         Counters::add(&self.counters.forced_flushes, 1);
-        for other in self.partitions() {
-            if other.log_end() > other.durable_end() {
-                self.queue_flush(&other, 0);
+        for _ in 0..FORCED_ROUNDS {
+            let dirty = |partition: &Arc<Partition>| partition.log_end() > partition.durable_end();
+            let dirty: Vec<_> = self.partitions().into_iter().filter(dirty).collect();
+            dirty.iter().for_each(|other| self.queue_flush(other, 0));
+            match dirty.last() {
+                // Readers hold what there is: the budget leaves a little beside it.
+                None => return,
+                Some(other) if self.queue.is_served() => drop(self.wait_durable(other)),
+                // Failure takes the directory offline, which the append then sees.
+                Some(_) => drop(self.flush_now(true)),
+            }
+            if self.files.make_room(2) || self.is_offline() {
+                return;
             }
         }
-        if self.queue.is_served() {
-            self.wait_durable(partition);
-        } else {
-            // Failure takes the directory offline, which the append then sees.
-            let _ = self.flush_now(true);
-        }
-        self.files.make_room(2);
     }
 }
