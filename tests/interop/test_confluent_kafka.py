@@ -58,5 +58,6 @@ def test_produce_and_read_back(bootstrap: str, topic: str, codec: str, idempoten
     assert [message.headers() for message in messages] == [[header(n)] for n in range(COUNT)]
     assert [message.offset() for message in messages] == list(range(COUNT))
     codecs, kept = stored(bootstrap, topic)
-    assert codecs == {codec}
+    # librdkafka leaves a batch alone that compression would not shrink: one small record, say.
+    assert codecs - {"none"} == {codec} - {"none"}
     same(kept)
