@@ -43,5 +43,6 @@ def test_produce_and_read_back(bootstrap: str, topic: str, codec: str) -> None:
         got.append((None if key_size == b"-1" else key, None if value_size == b"-1" else value))
     same(got, COUNT)
     codecs, kept = stored(bootstrap, topic)
-    assert codecs == {codec}
+    # librdkafka leaves a batch alone that compression would not shrink.
+    assert codecs - {"none"} == {codec} - {"none"}
     same(kept)
