@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use mqlog_record::{BatchHeader, OpenBatch};
 
+use crate::check::fits;
 use crate::holes::Hole;
+use crate::index::Entry;
 use crate::scan::{Window, BYTES};
 use crate::segment::{Segment, NO_TIME};
 use crate::{Partition, ReadError, ReadUpTo};
@@ -95,9 +97,7 @@ impl Partition {
         limit: i64,
     ) -> Result<Option<TimedOffset>, ReadError> {
         let index = self.index_of(segment, true)?;
-        let from = index
-            .by_time(timestamp)
-            .map_or(0, |entry| u64::from(entry.position));
+        let from = index.by_time(timestamp);
         let mut found = None;
         self.each_batch(segment, from, limit, |header, bytes| {
             if header.max_timestamp >= timestamp {
@@ -115,7 +115,7 @@ impl Partition {
     ) -> Result<Option<TimedOffset>, ReadError> {
         let mut best: Option<TimedOffset> = None;
         for segment in segments {
-            self.each_batch(segment, 0, limit, |header, bytes| {
+            self.each_batch(segment, None, limit, |header, bytes| {
                 if best.is_none_or(|best| header.max_timestamp > best.timestamp) {
                     let newest = first_at(header, bytes, header.max_timestamp, self.log_start());
                     best = newest.or(best);
@@ -126,38 +126,45 @@ impl Partition {
         Ok(best)
     }
 
-    /// Shows every batch from a boundary on, below `limit`, until `visit` says false.
-    pub(crate) fn each_batch(
+    /// Shows every batch from a boundary on, below `limit`, until `visit` says false. A batch that
+    /// is not what it must be is passed over: a read finds out how far the damage goes.
+    fn each_batch(
         &self,
         segment: &Arc<Segment>,
-        mut position: u64,
+        from: Option<Entry>,
         limit: i64,
         mut visit: impl FnMut(&BatchHeader, &[u8]) -> bool,
     ) -> Result<(), ReadError> {
         let file = self.file_of(segment)?;
         let mut window = Window::new(&*file, segment.size(), BYTES);
         let holes = self.holes.load();
-        while position < window.end {
+        let mut position = from.map_or(0, |entry| u64::from(entry.position));
+        let relative = from.map_or(0, |entry| i64::from(entry.relative));
+        let mut expected = segment.base_offset() + relative;
+        while position < window.end && expected < limit {
             let here = |hole: &&Hole| {
                 hole.segment == segment.base_offset()
                     && hole.position == position
                     && hole.length > 0
             };
             if let Some(hole) = holes.iter().find(here) {
-                position += hole.length;
+                (position, expected) = (position + hole.length, hole.to);
                 continue;
             }
             let batch = window
                 .batch(position)
                 .map_err(|e| self.read_failed(segment, e))?;
-            let Some((header, bytes)) = batch.filter(|(header, _)| header.base_offset < limit)
-            else {
+            let Some((header, bytes)) = batch.filter(|(header, _)| fits(header)) else {
                 break;
             };
-            if !visit(&header, bytes) {
+            let end = position + header.size() as u64;
+            let good = header.base_offset == expected
+                && (segment.is_checked(position, end) || mqlog_record::verify_crc(bytes));
+            if good && !visit(&header, bytes) {
                 break;
             }
-            position += header.size() as u64;
+            position = end;
+            expected += i64::from(header.last_offset_delta) + 1;
         }
         Ok(())
     }

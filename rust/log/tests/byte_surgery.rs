@@ -263,6 +263,22 @@ fn read_on(partition: &Partition, label: &str) -> Written {
     all
 }
 
+/// A time leads to a record that is there and has that time, or a later one.
+fn look_up(partition: &Partition, found: &Written, label: &str) {
+    for probe in [NOW, NOW + 1, NOW + 2] {
+        let Ok(Some(at)) = partition.offset_for_timestamp(probe, END) else {
+            continue;
+        };
+        let holds = |bytes: &Vec<u8>| {
+            let header = BatchHeader::parse(bytes).unwrap();
+            (header.base_offset..=header.last_offset()).contains(&at.offset)
+                && header.max_timestamp >= probe
+        };
+        assert!(found.values().any(holds), "{label}: {probe} led to {at:?}");
+        assert!(at.timestamp >= probe, "{label}: {probe} led to {at:?}");
+    }
+}
+
 /// All but the leader epoch, which no checksum covers.
 fn same(a: &[u8], b: &[u8]) -> bool {
     a[..12] == b[..12] && a[16..] == b[16..]
@@ -350,6 +366,7 @@ fn operate(patient: &SimDisk, written: &Written, cuts: &[Cut], clean: bool) {
                 partition.holes()
             );
         }
+        look_up(&partition, &found, &label);
         // It goes on, at an offset of its own.
         let end = partition.log_end();
         let mut more = batch(2, 50, 200);
