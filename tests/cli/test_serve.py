@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 from pathlib import Path
@@ -14,6 +13,15 @@ from mqlog.connection import Cluster, Connection
 
 from .command import mqlog
 from .serving import serving
+
+
+def has_ipv6_loopback() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def test_ready_means_that_clients_can_connect(tmp_path: Path) -> None:
@@ -53,6 +61,17 @@ def test_a_signal_stops_it_cleanly(tmp_path: Path, number: int) -> None:
         assert again.log() == ""  # nothing was recovered
 
 
+def test_sigterm_twice_is_still_a_clean_stop(tmp_path: Path) -> None:
+    with serving(tmp_path) as broker:
+        mqlog("topic", "create", "t", "-b", broker.bootstrap)
+        for _ in range(100):  # whatever it is doing, another one arrives
+            broker.process.send_signal(signal.SIGTERM)
+        assert broker.stop() == 0
+        assert broker.log().count("SIGTERM: stopping") == 1
+    with serving(tmp_path) as again:
+        assert again.log() == ""
+
+
 def test_open_connections_do_not_hold_the_shutdown(tmp_path: Path) -> None:
     with serving(tmp_path) as broker:
         idle = socket.create_connection((broker.host, broker.port))
@@ -86,17 +105,17 @@ def test_one_process_a_directory(tmp_path: Path) -> None:
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with serving(tmp_path / "one") as broker:
         second = mqlog("serve", tmp_path / "two", "--listen", broker.bootstrap)
-    assert second.code == 1
-    assert second.err.startswith(f"mqlog: cannot listen on {broker.bootstrap}: Address already in")
+    assert (second.code, second.out) == (1, "")
+    assert second.err.startswith(
+        f"mqlog: cannot listen on {broker.bootstrap}: Address already in use"
+    )
 
 
 def test_localhost_is_both_loopbacks(tmp_path: Path) -> None:
-    if not os.path.exists("/proc/net/if_inet6"):
-        pytest.skip("no IPv6 here")
     with serving(tmp_path, listen="localhost:0") as broker:
         assert broker.host == "localhost"
         assert broker.log() == ""
-        for host in ("127.0.0.1", "[::1]"):
+        for host in ("127.0.0.1", "[::1]")[: 1 + has_ipv6_loopback()]:
             with Cluster(f"{host}:{broker.port}") as cluster:
                 (told,) = cluster.metadata(None).brokers
                 assert (told.host, told.port) == (host.strip("[]"), broker.port)
@@ -113,19 +132,22 @@ def test_advertise_is_what_clients_are_told(tmp_path: Path) -> None:
 
 def test_two_listeners(tmp_path: Path) -> None:
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with serving(tmp_path, "--listen", f"127.0.0.1:{port}") as broker:
-        for bootstrap in (broker.bootstrap, f"127.0.0.1:{port}"):
+        free.bind(("127.0.0.2", 0))
+        second = f"127.0.0.2:{free.getsockname()[1]}"
+    with serving(tmp_path, "--listen", "127.0.0.1:0", "--listen", second, listen=None) as broker:
+        assert broker.host == "127.0.0.1"
+        for bootstrap in (broker.bootstrap, second):
             with Cluster(bootstrap) as cluster:
-                assert cluster.metadata(None).cluster_id == broker.cluster
+                metadata = cluster.metadata(None)
+            assert metadata.cluster_id == broker.cluster
+            assert [f"{b.host}:{b.port}" for b in metadata.brokers] == [bootstrap]
 
 
 def test_others_may_connect_and_nobody_is_asked_who_they_are(tmp_path: Path) -> None:
     with serving(tmp_path, listen="0.0.0.0:0") as broker:
-        assert (
-            "warning anyone who can reach this address can read and delete everything: "
-            "there is no authentication listen=0.0.0.0:0" in broker.log()
+        assert broker.log().endswith(
+            " warning anyone who can reach this address can read and delete everything: "
+            f"there is no authentication listen=0.0.0.0:{broker.port}\n"
         )
 
 
@@ -133,7 +155,8 @@ def test_the_log_as_json(tmp_path: Path) -> None:
     with serving(tmp_path, "--log-format", "json", listen="0.0.0.0:0") as broker:
         assert broker.stop() == 0
         warning, stopping, stopped = [json.loads(line) for line in broker.log().splitlines()]
-    assert (warning["level"], warning["listen"]) == ("warning", "0.0.0.0:0")
+    assert (warning["level"], warning["listen"]) == ("warning", f"0.0.0.0:{broker.port}")
+    assert {"time", "level", "text"} <= warning.keys()
     assert (stopping["level"], stopping["text"]) == ("info", "SIGTERM: stopping")
     assert (stopped["text"], stopped["code"]) == ("stopped", 0)
 
@@ -149,6 +172,18 @@ def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_cannot_be_made() -> None:
-    done = mqlog("serve", "/proc/nothing/here", "--listen", "127.0.0.1:0")
-    assert done.code == 1
-    assert "/proc/nothing" in done.err
+    done = mqlog("serve", "/proc/nothing", "--listen", "127.0.0.1:0")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "mqlog: create /proc/nothing: No such file or directory (os error 2)\n"
+
+
+def test_a_directory_that_is_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("precious")
+    for done in (mqlog("serve", file), mqlog("serve", env={"MQLOG_DATA_DIR": str(file)})):
+        assert (done.code, done.out) == (2, "")
+        assert f"Directory '{file}' is a file" in done.err
+    below = mqlog("serve", file / "data", "--listen", "127.0.0.1:0")
+    assert (below.code, below.out) == (1, "")
+    assert below.err == f"mqlog: create {file / 'data'}: Not a directory (os error 20)\n"
+    assert file.read_text() == "precious"

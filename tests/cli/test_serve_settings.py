@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from mqlog.connection import Api, Connection
+from mqlog.protocol.describe_configs import DescribeConfigsRequest, DescribeConfigsResponse
+
 from .command import mqlog
 from .serving import Serving, serving
 
@@ -33,6 +36,58 @@ def test_later_layers_win(tmp_path: Path) -> None:
         assert partitions(broker) == 4
 
 
+def test_every_option_is_a_setting(tmp_path: Path) -> None:
+    options = ["--durability", "os", "--io-threads", "3", "--advertise", "localhost:4711"]
+    with serving(tmp_path, *options, "--set", "message.max.bytes=2000") as broker:
+        threads = [path.read_text() for path in Path(f"/proc/{broker.pid}/task").glob("*/comm")]
+        found = broker_settings(broker)
+    assert sum(name.startswith("mqlog-io-") for name in threads) == 3
+    assert {name: value for name, (value, default) in found.items() if not default} == {
+        "mqlog.durability": "os",
+        "mqlog.io.threads": "3",
+        "advertised.listeners": "localhost:4711",
+        "listeners": "127.0.0.1:0",
+        "message.max.bytes": "2000",
+    }
+
+
+def broker_settings(broker: Serving) -> dict[str, tuple[str | None, bool]]:
+    """Value of each setting as a client is told, and whether it is the default."""
+    resource = DescribeConfigsRequest.DescribeConfigsResource(4, "1", None)
+    with Connection.open(broker.bootstrap) as connection:
+        answer = connection.call(
+            Api.DESCRIBE_CONFIGS, DescribeConfigsRequest([resource]), DescribeConfigsResponse
+        )
+    (result,) = answer.results
+    assert result.error_code == 0
+    return {config.name: (config.value, config.config_source == 5) for config in result.configs}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (["--durability", "os"], ["--set", "mqlog.durability=fsync"]),
+        (["--set", "mqlog.durability=fsync"], ["--durability", "os"]),
+    ],
+    ids=["option first", "option last"],
+)
+def test_options_win_over_set(tmp_path: Path, before: list[str], after: list[str]) -> None:
+    with serving(tmp_path, *before, *after) as broker:
+        assert broker_settings(broker)["mqlog.durability"] == ("os", False)
+
+
+def test_the_last_set_wins(tmp_path: Path) -> None:
+    twice = ["--set", "num.partitions=2", "--set", "num.partitions=5"]
+    with serving(tmp_path, *twice) as broker:
+        assert partitions(broker) == 5
+
+
+def test_log_dirs_names_the_directory_unless_the_argument_does(tmp_path: Path) -> None:
+    for arguments, expected in (([], "set"), (["argument"], "argument")):
+        with serving(*arguments, "--set", "log.dirs=set", cwd=tmp_path) as broker:
+            assert broker.data == str(tmp_path / expected)
+
+
 @pytest.mark.parametrize("text", ['"log.retention.ms" = 7', "[log.retention]\nms = 7"])
 def test_toml_may_quote_or_nest(tmp_path: Path, text: str) -> None:
     file = tmp_path / "mqlog.toml"
@@ -53,6 +108,10 @@ WRONG_SIZE = (
 NO_VARIABLE = (
     "mqlog: MQLOG_NUM_PARTITION=1: no setting has this variable; "
     "did you mean MQLOG_NUM_PARTITIONS?\n"
+)
+NOWHERE = "clients need a host they can reach and a port from 1 to 65535"
+NO_DURABILITY = (
+    "Invalid value maybe for configuration mqlog.durability: String must be one of: fsync, os"
 )
 NO_SUCH = "there is no such setting"
 MEANT = "; did you mean log.retention.ms?"
@@ -90,6 +149,53 @@ MEANT = "; did you mean log.retention.ms?"
             ["--listen", "SSL://127.0.0.1:1"],
             78,
             "mqlog: listeners=SSL://127.0.0.1:1: listener SSL: only PLAINTEXT is served\n",
+        ),
+        (
+            ["--listen", "127.0.0.1:65536"],
+            78,
+            "mqlog: listeners=127.0.0.1:65536: expected HOST:PORT with a port from 0 to 65535\n",
+        ),
+        (
+            ["--listen", "300.1.1.1:0"],
+            78,
+            "mqlog: listeners=300.1.1.1: the host cannot be resolved: name or service not known\n",
+        ),
+        (
+            ["--listen", "[zz::1]:0"],
+            78,
+            "mqlog: listeners=zz::1: the host cannot be resolved: name or service not known\n",
+        ),
+        (
+            ["--listen", "[::1%lo]:0"],
+            78,
+            "mqlog: listeners=::1%lo: an address with a zone cannot be served; [::] is all\n",
+        ),
+        (
+            ["--listen", ""],
+            78,
+            "mqlog: listeners='': at least one HOST:PORT is needed\n",
+        ),
+        (["--advertise", "host:0"], 78, f"mqlog: advertised.listeners=host:0: {NOWHERE}\n"),
+        (["--advertise", ":9092"], 78, f"mqlog: advertised.listeners=:9092: {NOWHERE}\n"),
+        (
+            ["--advertise", "0.0.0.0:9092"],
+            78,
+            f"mqlog: advertised.listeners=0.0.0.0:9092: {NOWHERE}\n",
+        ),
+        (
+            ["--advertise", "a:1,b:2"],
+            78,
+            "mqlog: advertised.listeners=a:1,b:2: all listeners share one address\n",
+        ),
+        (
+            ["--set", "log.dirs=a,b"],
+            78,
+            "mqlog: log.dirs='a,b': a broker has one data directory: give one\n",
+        ),
+        (
+            ["--set", "mqlog.durability=maybe"],
+            78,
+            f"mqlog: mqlog.durability='maybe': {NO_DURABILITY} (set by --set)\n",
         ),
         (["--io-threads", "0"], 2, "Error: Invalid value for '--io-threads'"),
         (["--durability", "maybe"], 2, "'maybe' is not one of 'fsync', 'os'"),

@@ -43,15 +43,26 @@ def _ips(host: str) -> list[str]:
         return ["127.0.0.1", "::1"] if _has_ipv6_loopback() else ["127.0.0.1"]
     if host in ("", "*"):
         return ["0.0.0.0"]  # noqa: S104 - it is what was asked for
-    if host.replace(".", "").isdigit() or ":" in host:
+    if _is_ipv4(host):
         return [host]
     import socket
 
+    if "%" in host:
+        raise ConfigError("listeners", host, "an address with a zone cannot be served; [::] is all")
+    literal = ":" in host or host.replace(".", "").isdigit()
+    flags = socket.AI_NUMERICHOST if literal else 0
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=flags)
     except OSError as error:
-        raise ConfigError("listeners", host, f"the host cannot be resolved: {error}") from None
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError("listeners", host, f"the host cannot be resolved: {reason}") from None
     return list(dict.fromkeys(str(item[4][0]) for item in found))
+
+
+def _is_ipv4(host: str) -> bool:
+    # Most listeners are; they can do without importing socket.
+    parts = host.split(".")
+    return len(parts) == 4 and all(p.isascii() and p.isdigit() and int(p) < 256 for p in parts)
 
 
 def _has_ipv6_loopback() -> bool:
@@ -64,5 +75,5 @@ def _has_ipv6_loopback() -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether only this machine can reach `host`."""
-    return host == "localhost" or host.startswith("127.") or host == "::1"
+    """Say whether only this machine can reach an IP address."""
+    return host.startswith("127.") or host == "::1"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 from mqlog.broker.journal import Journal
 from mqlog.broker.listeners import asked_for, is_loopback, resolve
 from mqlog.broker.runtime import Runtime
-from mqlog.broker.settings import Settings
+from mqlog.broker.settings import Address, Settings
 
 if TYPE_CHECKING:
     from mqlog._native import StartFacts
@@ -31,17 +31,12 @@ def run(settings: Settings, data_dir: str, out: TextIO | None = None) -> int:
     """
     journal = Journal(settings.text("mqlog.log.format"))
     wanted = asked_for(settings)
-    for address in wanted:
-        if not is_loopback(address.host):
-            journal.warning(
-                "anyone who can reach this address can read and delete everything: there is no "
-                "authentication", listen=str(address),
-            )  # fmt: skip
     # Before any thread is made: all of them inherit the mask, one waits for the signals.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     runtime = Runtime(settings, data_dir, resolve(wanted), journal)
     facts = runtime.start()
     threading.Thread(target=_wait_for_signal, args=(runtime,), daemon=True).start()
+    _warn_of_strangers(journal, runtime.addresses)
     _tell(journal, facts)
     shown = wanted[0]._replace(port=runtime.addresses[0].port)
     print(
@@ -56,6 +51,16 @@ def run(settings: Settings, data_dir: str, out: TextIO | None = None) -> int:
         runtime.close()
     journal.info("stopped", code=code)
     return code
+
+
+def _warn_of_strangers(journal: Journal, addresses: list[Address]) -> None:
+    """Say which addresses more than this machine can reach."""
+    for address in addresses:
+        if not is_loopback(address.host):
+            journal.warning(
+                "anyone who can reach this address can read and delete everything: there is no "
+                "authentication", listen=str(address),
+            )  # fmt: skip
 
 
 def _tell(journal: Journal, facts: StartFacts) -> None:
@@ -78,5 +83,5 @@ def _wait_for_signal(runtime: Runtime) -> None:
     first = signal.sigwait(_SIGNALS)
     runtime.journal.info(f"{signal.Signals(first).name}: stopping")
     runtime.stop()
-    second = signal.sigwait(_SIGNALS)
-    os._exit(128 + second)
+    # A second Ctrl-C is impatience. A second SIGTERM is how some supervisors say it once.
+    os._exit(128 + signal.sigwait({signal.SIGINT}))

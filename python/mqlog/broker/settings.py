@@ -19,6 +19,8 @@ from mqlog.errors import ConfigError
 ENV_PREFIX = "MQLOG_"
 #: Variables with the prefix that are no settings of the broker.
 ENV_OTHERS = frozenset({"MQLOG_CONFIG", "MQLOG_DATA_DIR"})
+#: Hosts to listen on, but not to connect to.
+_NOWHERE = frozenset({"", "*", "0.0.0.0", "::"})  # noqa: S104 - to refuse them
 
 
 class Given(NamedTuple):
@@ -187,8 +189,26 @@ def parse_address(setting: str, text: str) -> Address:
 
 def advertised(settings: Settings) -> Address | None:
     """Return the one address told to clients, if there is one."""
-    texts = [part for part in settings.text("advertised.listeners").split(",") if part.strip()]
-    return parse_address("advertised.listeners", texts[0]) if texts else None
+    setting = "advertised.listeners"
+    texts = [part for part in settings.text(setting).split(",") if part.strip()]
+    if not texts:
+        return None
+    if len(texts) > 1:
+        raise ConfigError(setting, settings.text(setting), "all listeners share one address")
+    address = parse_address(setting, texts[0])
+    if address.host in _NOWHERE or not address.port:
+        raise ConfigError(
+            setting, texts[0], "clients need a host they can reach and a port from 1 to 65535"
+        )
+    return address
+
+
+def data_directory(settings: Settings) -> str:
+    """Return the data directory that the settings name."""
+    text = settings.text("log.dirs") or settings.text("log.dir")
+    if "," in text:
+        raise ConfigError("log.dirs", repr(text), "a broker has one data directory: give one")
+    return text
 
 
 __all__ = [
@@ -196,6 +216,7 @@ __all__ = [
     "Given",
     "Settings",
     "advertised",
+    "data_directory",
     "load",
     "parse_address",
     "setting_problem",

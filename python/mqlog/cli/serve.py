@@ -26,7 +26,9 @@ class Setting(click.ParamType):  # type: ignore[type-arg] # generic since click 
 
 
 @click.command(short_help="Run a broker on a data directory.")
-@click.argument("data_dir", required=False, type=click.Path(file_okay=False))
+@click.argument(
+    "data_dir", required=False, type=click.Path(file_okay=False), envvar="MQLOG_DATA_DIR"
+)
 @click.option(
     "--listen",
     multiple=True,
@@ -83,7 +85,7 @@ def serve(
                 75 the data directory is in use · 78 a setting is not legal
     """
     from mqlog.broker import serve as broker
-    from mqlog.broker.settings import load
+    from mqlog.broker.settings import data_directory, load
 
     options = [(name, value, "--set") for name, value in settings]
     if listen:
@@ -99,10 +101,4 @@ def serve(
     if stay_on_io_error:
         options.append(("mqlog.stay.on.io.error", "true", "--stay-on-io-error"))
     loaded = load(file=config, environ=os.environ, options=options)
-    where = (
-        data_dir
-        or os.environ.get("MQLOG_DATA_DIR")
-        or loaded.get("log.dirs")
-        or loaded.text("log.dir")
-    )
-    return broker.run(loaded, where)
+    return broker.run(loaded, data_dir or data_directory(loaded))
