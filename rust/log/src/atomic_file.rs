@@ -2,10 +2,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mqlog_record::crc32c;
 
-use crate::disk::{read_file, write_all_at, Disk, OpenMode};
+use crate::disk::{read_file, write_all_at, Disk, DiskFile, OpenMode};
 use crate::LogError;
 
 /// No small file is ever this large.
@@ -29,11 +30,20 @@ pub(crate) fn temporary(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Writes `X.tmp`.
+pub(crate) fn write_unsynced(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    begin(disk, path, bytes).map(drop)
+}
+
 /// Writes `X.tmp` and makes its bytes durable.
 pub(crate) fn write_temporary(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    begin(disk, path, bytes)?.sync_data()
+}
+
+fn begin(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<Arc<dyn DiskFile>> {
     let file = disk.open(&temporary(path), OpenMode::Truncate)?;
     write_all_at(&*file, bytes, 0)?;
-    file.sync_data()
+    Ok(file)
 }
 
 /// Replaces a file: temporary, fsync, rename, fsync of the directory.

@@ -122,6 +122,8 @@ struct Owed {
     files: Vec<(Arc<Segment>, Arc<dyn DiskFile>, u64)>,
     new_file: bool,
     new_epoch: bool,
+    /// The new `epochs` file is written, beside the old one.
+    staged: bool,
 }
 
 impl Owed {
@@ -154,7 +156,9 @@ impl Shared {
         self.check_online()?;
         let mut owed: Vec<Owed> = partitions.iter().filter_map(|p| self.owed(p)).collect();
         Counters::add(&self.counters.flushes, 1);
-        if let Err((path, error)) = self.sync(&owed) {
+        self.stage_epochs(&mut owed);
+        let synced = self.sync(&owed);
+        if let Err((path, error)) = synced.and_then(|all| self.name_epochs(&mut owed, all)) {
             let reason = format!(
                 "flushing {} failed: {error}: what was written since the last flush may be lost; \
                  check the device, then restart",
@@ -202,6 +206,7 @@ impl Shared {
             files: Vec::new(),
             new_file,
             new_epoch,
+            staged: false,
         };
         if mark.offset == durable.offset {
             return (new_file || new_epoch || snapshots).then_some(owed);
@@ -227,15 +232,68 @@ impl Shared {
         Some(owed)
     }
 
-    /// Makes files and directory entries durable. The error names what failed.
-    fn sync(&self, owed: &[Owed]) -> Result<(), (PathBuf, io::Error)> {
+    /// Where many partitions begin an epoch at once, as after a start: writes their `epochs` so
+    /// that the round's own flush takes them along.
+    fn stage_epochs(&self, owed: &mut Vec<Owed>) {
+        let many = owed.iter().filter(|owed| owed.new_epoch).count() > FEW;
+        if !many || !self.opts.syncfs {
+            return;
+        }
+        owed.retain_mut(|owed| {
+            let partition = &owed.partition;
+            if owed.new_epoch {
+                let path = epochs::path(&partition.directory());
+                let bytes = partition.epochs.load().encode();
+                let result = atomic_file::write_unsynced(&*self.disk, &path, &bytes);
+                owed.staged = self.small_write(&path, result, partition).is_ok();
+            }
+            self.keep(owed, owed.staged || !owed.new_epoch)
+        });
+    }
+
+    /// Gives staged epochs their name, if one flush of everything made them durable.
+    fn name_epochs(&self, owed: &mut Vec<Owed>, synced: bool) -> Result<(), (PathBuf, io::Error)> {
+        let mut named = false;
+        owed.iter_mut().for_each(|owed| owed.staged &= synced);
+        owed.retain(|owed| {
+            if !owed.staged {
+                return true;
+            }
+            let path = epochs::path(&owed.partition.directory());
+            let result = self.disk.rename(&atomic_file::temporary(&path), &path);
+            named |= result.is_ok();
+            self.keep(
+                owed,
+                self.small_write(&path, result, &owed.partition).is_ok(),
+            )
+        });
+        let failed = |error| (self.opts.path.clone(), error);
+        match named && !self.root.sync_fs().map_err(failed)? {
+            true => Err(failed(io::ErrorKind::Unsupported.into())),
+            false => Ok(()),
+        }
+    }
+
+    /// Has a partition that could not be finished come back.
+    fn keep(&self, owed: &Owed, finished: bool) -> bool {
+        if !finished {
+            owed.give_back();
+            self.queue_flush(&owed.partition, RETRY_MS);
+        }
+        finished
+    }
+
+    /// Makes files and directory entries durable. True: everything is. The error names what failed.
+    fn sync(&self, owed: &[Owed]) -> Result<bool, (PathBuf, io::Error)> {
         let directories = owed.iter().filter(|owed| owed.new_file).count();
         let files: usize = owed.iter().map(|owed| owed.files.len()).sum();
-        if self.opts.syncfs && files + directories > FEW && !self.opts.bugs.no_dir_fsync {
+        let staged = owed.iter().filter(|owed| owed.staged).count();
+        let many = files + directories + staged > FEW;
+        if self.opts.syncfs && many && !self.opts.bugs.no_dir_fsync {
             let root = &self.opts.path;
             if self.root.sync_fs().map_err(|error| (root.clone(), error))? {
                 Counters::add(&self.counters.fs_syncs, 1);
-                return Ok(());
+                return Ok(true);
             }
         }
         for (segment, file, _) in owed.iter().flat_map(|owed| &owed.files) {
@@ -248,7 +306,7 @@ impl Shared {
                 self.disk.sync_dir(&dir).map_err(|error| (dir, error))?;
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Writes the epochs, then moves the marks.
@@ -258,9 +316,8 @@ impl Shared {
         snapshots: &mut Vec<(Arc<Partition>, i64, Vec<ProducerInfo>)>,
     ) -> bool {
         let partition = &owed.partition;
-        if owed.new_epoch && self.write_epochs(partition).is_err() {
-            owed.give_back();
-            self.queue_flush(partition, RETRY_MS);
+        let written = !owed.new_epoch || owed.staged || self.write_epochs(partition).is_ok();
+        if !self.keep(owed, written) {
             return false;
         }
         let mut commit = lock(&partition.commit);
