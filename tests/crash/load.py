@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
@@ -20,7 +21,7 @@ _IN_FLIGHT = 2_000
 
 QUIET = {"log_level": 0, "socket.timeout.ms": 10_000, "reconnect.backoff.ms": 20}
 _TIMEOUT_S = 60.0
-_VISIBLE_S = 10.0
+_VISIBLE_S = 5.0
 _BURST = 4_000
 """Records that a producer sends at once after a start; then a few every millisecond."""
 
@@ -54,6 +55,7 @@ class Load:
         self.ledger = Ledger(PARTITIONS, idempotent=idempotent)
         self.answers = 0
         """Records acknowledged, ever."""
+        self.refusals: Counter[str] = Counter()
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap,
@@ -106,6 +108,7 @@ class Load:
         def answer(error: KafkaError | None, message: Message) -> None:
             if error is not None:
                 self.ledger.refused += 1
+                self.refusals[str(error)] += 1
                 return
             # Of one batch librdkafka knows the first offset; -1 is an answer without one.
             partition, offset = message.partition(), message.offset()
@@ -126,6 +129,14 @@ class Load:
         if wait:
             left = self._producer.flush(_TIMEOUT_S)
             assert left == 0, f"{left} records of {self.topic} have no answer after {_TIMEOUT_S} s"
+
+    def close(self) -> None:
+        """Forget what has no answer."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._producer.purge()
+        self._producer.flush(_TIMEOUT_S)
 
     @property
     def in_flight(self) -> int:

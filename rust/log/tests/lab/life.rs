@@ -409,6 +409,9 @@ impl Life {
             self.disk.kill();
         }
         self.running = None;
+        if Arc::strong_count(&self.clock) > 1 {
+            return Err("a directory that was closed is still held".to_owned());
+        }
         self.troubled = false;
         self.disk.set_capacity(None);
         if self.stats.damages == 0 && self.rng.percent(3) {
