@@ -217,12 +217,23 @@ class Connection:
 
 
 class Cluster:
-    """The brokers behind one bootstrap address; a connection to each that was needed."""
+    """The brokers behind a bootstrap address; a connection to each that was needed.
+
+    `bootstrap` may be several addresses, separated by commas: the first that answers is taken.
+    """
 
     def __init__(self, bootstrap: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
-        self._first = Connection.open(bootstrap, timeout_s=timeout_s)
+        self._first = self._open_any(bootstrap.split(","))
         self._others: dict[int, Connection] = {}
+
+    def _open_any(self, addresses: list[str]) -> Connection:
+        for address in addresses[:-1]:
+            try:
+                return Connection.open(address.strip(), timeout_s=self._timeout_s)
+            except ConnectionFailed:
+                continue
+        return Connection.open(addresses[-1].strip(), timeout_s=self._timeout_s)
 
     def __enter__(self) -> Cluster:
         return self

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from mqlog import _native
 
 from .command import golden, mqlog
 
-COMMANDS = ["", "serve", "topic", "topic create", "topic describe", "topic trim", "log", "log dump"]
+COMMANDS = [
+    *("", "serve", "version"),
+    *("topic", "topic list", "topic create", "topic describe"),
+    *("topic alter", "topic delete", "topic trim"),
+    *("log", "log dump", "log verify"),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -16,6 +23,23 @@ def test_help(command: str) -> None:
     done = mqlog(*command.split(), "--help")
     assert (done.code, done.err) == (0, "")
     golden(f"help-{command.replace(' ', '-') or 'mqlog'}.txt", done.out)
+
+
+def test_no_command_is_left_out() -> None:
+    found = {
+        f"{group} {command}".strip()
+        for group in ("", "topic", "log")
+        for command in re.findall(r"^  ([a-z]+)  ", mqlog(*group.split(), "-h").out, re.MULTILINE)
+    }
+    assert {"", *found} == set(COMMANDS)
+
+
+def test_exit_codes_are_those_that_are_told() -> None:
+    import mqlog.cli as cli
+
+    told = re.findall(r"^ +(\d+)  ", mqlog("--help").out, re.MULTILINE)
+    codes = {value for name, value in vars(cli).items() if re.fullmatch(r"EXIT_[A-Z]+", name)}
+    assert {int(code) for code in told} == {0} | {c for c in codes if isinstance(c, int)}
 
 
 def test_no_command_is_usage() -> None:

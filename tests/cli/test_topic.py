@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import Producer
 
 from .command import Done, mqlog
+from .terminal import Terminal
 
 
 @pytest.fixture
@@ -90,6 +91,55 @@ def test_alter(topic: Any, name: str) -> None:
     ]
 
 
+def test_alter_refuses_what_a_topic_does_not_have(topic: Any, name: str) -> None:
+    topic("create", name, "-p", 2)
+    done = topic("alter", name, "--set", "retention.mz=1")
+    assert done.code == 1
+    assert done.err == (
+        f"mqlog: cannot alter topic '{name}': Unknown topic config name: retention.mz "
+        "(INVALID_CONFIG); did you mean retention.ms?\n"
+    )
+    done = topic("alter", name, "--unset", "retention.mz")
+    assert done.code == 2
+    assert done.err == (
+        f"mqlog: cannot alter topic '{name}': it has no setting 'retention.mz'; "
+        "did you mean retention.ms?\n"
+    )
+    done = topic("alter", name, "-p", 1)
+    assert done.code == 1
+    assert done.err == (
+        f"mqlog: cannot give topic '{name}' 1 partitions: The topic {name} currently has "
+        "2 partition(s); 1 would not be an increase. (INVALID_PARTITIONS)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["describe"],
+        ["delete", "--yes"],
+        ["trim", "--before", "end", "--yes"],
+        ["alter", "--partitions", "2"],
+        ["alter", "--set", "retention.ms=1"],
+    ],
+    ids=" ".join,
+)
+def test_a_name_that_is_almost_right(topic: Any, name: str, command: list[str]) -> None:
+    topic("create", name)
+    done = topic(command[0], name[:-1], *command[1:])
+    assert done.code == 1
+    assert done.err.endswith(f"(UNKNOWN_TOPIC_OR_PARTITION); did you mean {name!r}?\n")
+    assert name[:-1] not in topic("list").out.split()  # asking creates nothing
+
+
+def test_delete_says_what_it_did_before_it_says_what_it_could_not(topic: Any, name: str) -> None:
+    topic("create", f"{name}-1")
+    topic("create", f"{name}-2")
+    done = topic("delete", f"{name}-1", "nowhere", f"{name}-2", "--yes")
+    assert (done.code, done.out) == (1, f"deleted {name}-1, {name}-2\n")
+    assert done.err.startswith("mqlog: cannot delete topic 'nowhere': ")
+
+
 def test_trim(topic: Any, name: str, bootstrap: str) -> None:
     topic("create", name)
     produce(bootstrap, name, 10)
@@ -137,11 +187,20 @@ def test_create_again(topic: Any, name: str) -> None:
         (["delete", "none", "--yes"], "UNKNOWN_TOPIC_OR_PARTITION); `mqlog topic list` shows"),
         (["trim", "none", "--before", "end", "--yes"], "UNKNOWN_TOPIC_OR_PARTITION"),
         (["alter", "none", "--partitions", "2"], "UNKNOWN_TOPIC_OR_PARTITION"),
+        (["alter", "none", "--set", "retention.ms=1"], "UNKNOWN_TOPIC_OR_PARTITION"),
+        (["alter", "none", "--unset", "retention.ms"], "UNKNOWN_TOPIC_OR_PARTITION"),
         (["create", "../x"], "INVALID_TOPIC_EXCEPTION"),
         (["create", "x" * 250], "INVALID_TOPIC_EXCEPTION"),
         (["create", "many", "--replicas", "2"], "INVALID_REPLICATION_FACTOR"),
-        (["create", "wrong", "--set", "nonsense=1"], "Unknown topic config name: nonsense"),
-        (["create", "wrong", "--set", "retention.ms=x"], "Not a number of type LONG"),
+        (
+            ["create", "wrong", "--set", "nonsense=1"],
+            "nonsense (INVALID_CONFIG); `mqlog topic describe --all TOPIC` shows those that exist",
+        ),
+        (
+            ["create", "wrong", "--set", "retention.mz=1"],
+            "Unknown topic config name: retention.mz (INVALID_CONFIG); did you mean retention.ms?",
+        ),
+        (["create", "wrong", "--set", "retention.ms=x"], "Not a number of type LONG (INVALID"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
@@ -162,6 +221,8 @@ def test_what_the_broker_refuses(topic: Any, arguments: list[str], said: str) ->
         (["alter", "x"], "nothing to change: give --set, --unset or --partitions"),
         (["delete", "x"], "this deletes data and nobody can be asked here: add --yes"),
         (["trim", "x", "--before", "soon", "--yes"], "'soon' is neither an offset nor `end`"),
+        (["trim", "x", "--before", "-1", "--yes"], "'-1' is neither an offset nor `end`"),
+        (["trim", "x", "--before", str(1 << 63), "--yes"], "is neither an offset nor `end`"),
         (["list", "--bootstrap", "host:port"], "address 'host:port' is not HOST:PORT"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -170,6 +231,44 @@ def test_wrong_usage(topic: Any, arguments: list[str], said: str) -> None:
     done = topic(*arguments)
     assert (done.code, done.out) == (2, "")
     assert said in done.err
+
+
+@pytest.mark.parametrize("option", ["--bootstrap", "--bootstrap-server", "-b"])
+def test_bootstrap_by_each_of_its_names(bootstrap: str, option: str) -> None:
+    assert mqlog("topic", "list", option, bootstrap).code == 0
+
+
+def test_the_first_bootstrap_address_that_answers_is_taken(bootstrap: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert mqlog("topic", "list", "-b", f"{nobody}, {bootstrap}").code == 0
+        assert mqlog("topic", "list", "-b", f"{bootstrap},{nobody}").code == 0
+        done = mqlog("topic", "list", "-b", f"{nobody},{nobody}")
+    assert done.code == 69
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said", "left"),
+    [
+        (b"y\n", 0, "deleted {name}", False),
+        (b"n\n", 1, "mqlog: nothing was deleted", True),
+        (b"\n", 1, "mqlog: nothing was deleted", True),
+        (b"\x03", 130, "mqlog: interrupted", True),
+        (b"\x04", 130, "mqlog: interrupted", True),
+    ],
+    ids=["yes", "no", "return", "Ctrl-C", "Ctrl-D"],
+)
+def test_delete_asks(
+    topic: Any, name: str, bootstrap: str, answer: bytes, code: int, said: str, left: bool
+) -> None:
+    topic("create", name)
+    with Terminal("topic", "delete", name, "-b", bootstrap) as terminal:
+        terminal.wait_for(f"Delete {name} and all records in them? [y/N]: ")
+        terminal.type(answer)
+        assert terminal.end(press=b"\x03" if answer == b"\x03" else b"") == code
+        assert said.format(name=name) in terminal.shown
+    assert (name in topic("list").out.split()) is left
 
 
 def test_nobody_there() -> None:

@@ -87,17 +87,15 @@ def main(args: list[str] | None = None) -> None:
     try:
         code = cli.main(args=args, prog_name="mqlog", standalone_mode=False)
         sys.stdout.flush()
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         _complain("interrupted")
-        code = EXIT_INTERRUPTED
-    except KeyboardInterrupt:
+        _abandon_output()
         code = EXIT_INTERRUPTED
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except BrokenPipeError:
-        # Whoever read our output has left; the interpreter must not try to flush to it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_output()
         code = EXIT_FAILED
     except (MqlogError, OSError) as error:
         _complain(str(error) if isinstance(error, MqlogError) else os_error(error))
@@ -126,6 +124,11 @@ def os_error(error: OSError) -> str:
     """An OSError as file and reason."""
     reason = (error.strerror or str(error)).lower()
     return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _abandon_output() -> None:
+    """Let the interpreter flush to nowhere at its exit: the reader has left, or does not read."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(text: str) -> None:

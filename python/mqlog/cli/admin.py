@@ -6,14 +6,15 @@ the KafkaError of the code that came back, its text saying which topic, why, and
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from mqlog.cli.output import Row
 from mqlog.connection import Api, Cluster
-from mqlog.errors import KafkaError, MqlogError
+from mqlog.errors import KafkaError, MqlogError, UsageError
 from mqlog.protocol import ZERO_UUID
 from mqlog.protocol.create_partitions import CreatePartitionsRequest, CreatePartitionsResponse
 from mqlog.protocol.create_topics import CreateTopicsRequest, CreateTopicsResponse
@@ -35,7 +36,13 @@ OUT_OF_RANGE = 1
 UNKNOWN_TOPIC = 3
 ALREADY_EXISTS = 36
 LEADER_NOT_AVAILABLE = 5
+INVALID_CONFIG = 40
 CHANGE_TIMEOUT_MS = 30_000
+HINTS = {
+    OUT_OF_RANGE: "; `mqlog topic describe` shows what each partition holds",
+    UNKNOWN_TOPIC: "; `mqlog topic list` shows those that exist",
+    ALREADY_EXISTS: "; --if-not-exists accepts that, `mqlog topic alter` changes it",
+}
 SOURCES = {
     1: "topic",
     2: "broker, dynamic",
@@ -57,17 +64,51 @@ class LogDir(NamedTuple):
     size_bytes: int
 
 
-def check(code: int, message: str | None, subject: str) -> None:
-    """Raise the error of `code` unless it is 0."""
+def check(
+    code: int,
+    message: str | None,
+    subject: str,
+    *,
+    unknown: Callable[[], str] = str,
+    settings: Iterable[str] = (),
+) -> None:
+    """Raise the error of `code` unless it is 0.
+
+    `unknown` is asked for a hint if there is no such topic; `settings` are those that were sent.
+    """
     if code == 0:
         return
     error = KafkaError.of(code)
-    hint = {
-        OUT_OF_RANGE: "; `mqlog topic describe` shows what each partition holds",
-        UNKNOWN_TOPIC: "; `mqlog topic list` shows those that exist",
-        ALREADY_EXISTS: "; --if-not-exists accepts that, `mqlog topic alter` changes it",
-    }.get(code, "")
+    hint = HINTS.get(code, "")
+    if code == UNKNOWN_TOPIC:
+        hint = unknown() or hint
+    elif code == INVALID_CONFIG:
+        hint = setting_hint(settings)
     raise KafkaError.of(code, f"{subject}: {message or error} ({error.name}){hint}")
+
+
+def similar(cluster: Cluster, name: str) -> Callable[[], str]:
+    """What asks the cluster for a topic whose name is close to `name`, as a hint."""
+
+    def ask() -> str:
+        names = [topic.name or "" for topic in cluster.metadata(None).topics]
+        near = difflib.get_close_matches(name, names, 1)
+        return f"; did you mean {near[0]!r}?" if near else ""
+
+    return ask
+
+
+def setting_hint(names: Iterable[str]) -> str:
+    """Where to look after a setting that does not exist; empty if all of them do."""
+    from mqlog.broker.topic_configs import TOPIC_CONFIGS  # only where there was an error
+
+    for name in names:
+        if name not in TOPIC_CONFIGS:
+            near = difflib.get_close_matches(name, TOPIC_CONFIGS, 1)
+            if near:
+                return f"; did you mean {near[0]}?"
+            return "; `mqlog topic describe --all TOPIC` shows those that exist"
+    return ""
 
 
 def list_topics(cluster: Cluster, *, internal: bool) -> list[Row]:
@@ -95,7 +136,7 @@ def find_topic(cluster: Cluster, name: str) -> tuple[MetadataResponse, TopicMeta
     metadata = cluster.metadata([name])
     for topic in metadata.topics:
         if topic.name == name:
-            check(topic.error_code, None, f"topic {name!r}")
+            check(topic.error_code, None, f"topic {name!r}", unknown=similar(cluster, name))
             return metadata, topic
     raise MqlogError(f"{cluster.any.address} said nothing about topic {name!r}")
 
@@ -116,15 +157,16 @@ def create_topic(
     ]
     answer = cluster.any.call(Api.CREATE_TOPICS, request, CreateTopicsResponse)
     for made in answer.topics:
-        check(made.error_code, made.error_message, f"cannot create topic {name!r}")
+        subject = f"cannot create topic {name!r}"
+        check(made.error_code, made.error_message, subject, settings=configs)
         if made.num_partitions > 0:  # told from version 5 on
             partitions = made.num_partitions
         return {"name": name, "partitions": partitions, "topic_id": hex_id(made.topic_id)}
     raise MqlogError(f"{cluster.any.address} said nothing about topic {name!r}")
 
 
-def delete_topics(cluster: Cluster, names: Iterable[str]) -> None:
-    """Delete topics; the first refusal is raised after all were asked."""
+def delete_topics(cluster: Cluster, names: Iterable[str]) -> tuple[list[str], KafkaError | None]:
+    """Delete topics; the names of those that are gone, and the first refusal."""
     wanted = list(names)
     request = DeleteTopicsRequest(
         topics=[DeleteTopicsRequest.DeleteTopicState(name=name) for name in wanted],
@@ -138,8 +180,17 @@ def delete_topics(cluster: Cluster, names: Iterable[str]) -> None:
     else:
         request.topics = []
     answer = cluster.any.call(Api.DELETE_TOPICS, request, DeleteTopicsResponse)
+    deleted: list[str] = []
+    refused: KafkaError | None = None
     for result in answer.responses:
-        check(result.error_code, result.error_message, f"cannot delete topic {result.name!r}")
+        name = result.name or ""
+        subject, unknown = f"cannot delete topic {name!r}", similar(cluster, name)
+        try:
+            check(result.error_code, result.error_message, subject, unknown=unknown)
+            deleted.append(name)
+        except KafkaError as error:
+            refused = refused or error
+    return deleted, refused
 
 
 def set_partitions(cluster: Cluster, name: str, count: int) -> None:
@@ -149,13 +200,15 @@ def set_partitions(cluster: Cluster, name: str, count: int) -> None:
     answer = cluster.any.call(Api.CREATE_PARTITIONS, request, CreatePartitionsResponse)
     for result in answer.results:
         subject = f"cannot give topic {name!r} {count} partitions"
-        check(result.error_code, result.error_message, subject)
+        check(result.error_code, result.error_message, subject, unknown=similar(cluster, name))
 
 
 def alter_configs(
     cluster: Cluster, name: str, changes: Mapping[str, str], removals: Iterable[str]
 ) -> None:
     """Set some of a topic's settings and put others back to their default."""
+    removals = list(removals)
+    refuse_unknown(cluster, name, removals)
     alterable = IncrementalAlterConfigsRequest.AlterableConfig
     configs = [alterable(key, SET, value) for key, value in changes.items()]
     configs += [alterable(key, DELETE, None) for key in removals]
@@ -165,7 +218,20 @@ def alter_configs(
         Api.INCREMENTAL_ALTER_CONFIGS, request, IncrementalAlterConfigsResponse
     )
     for result in answer.responses:
-        check(result.error_code, result.error_message, f"cannot alter topic {name!r}")
+        subject, unknown = f"cannot alter topic {name!r}", similar(cluster, name)
+        check(result.error_code, result.error_message, subject, unknown=unknown, settings=changes)
+
+
+def refuse_unknown(cluster: Cluster, name: str, settings: list[str]) -> None:
+    """Raise for a setting that the topic cannot have: brokers remove what is not there."""
+    if not settings:
+        return
+    known = {row["setting"] for row in configs_of(cluster, name, everything=True)}
+    for setting in settings:
+        if setting not in known:
+            near = difflib.get_close_matches(setting, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(f"cannot alter topic {name!r}: it has no setting {setting!r}{hint}")
 
 
 def configs_of(cluster: Cluster, name: str, *, everything: bool) -> list[Row]:
@@ -175,7 +241,8 @@ def configs_of(cluster: Cluster, name: str, *, everything: bool) -> list[Row]:
     answer = cluster.any.call(Api.DESCRIBE_CONFIGS, request, DescribeConfigsResponse)
     rows: list[Row] = []
     for result in answer.results:
-        check(result.error_code, result.error_message, f"topic {name!r}")
+        subject, unknown = f"topic {name!r}", similar(cluster, name)
+        check(result.error_code, result.error_message, subject, unknown=unknown)
         rows += [
             {
                 "setting": config.name,

@@ -13,7 +13,7 @@ import click
 from mqlog._records import Batch, CorruptBatch, Record
 from mqlog.cli import EXIT_DAMAGED
 from mqlog.cli.output import Row, output_option, show
-from mqlog.cli.segments import Damage, segment_files, walk
+from mqlog.cli.segments import SEGMENT, Damage, segment_files, walk
 
 LOG_EPILOG = "Exit codes: 0 sound, 2 wrong usage, 65 damaged bytes found, 74 a file cannot be read"
 
@@ -87,7 +87,7 @@ def _dump_batch(file: Path, position: int, batch: Batch, records: bool, output: 
 @click.option("--records", is_flag=True, help="Decompress and read every record as well.")
 @output_option
 def verify(path: str, records: bool, output: str) -> int:
-    """Check every batch's length, checksum and offsets; list damaged ranges and gaps."""
+    """Check every batch's length, checksum and offsets; list what is damaged."""
     faults: list[Row] = []
     batches = count = 0
     files = segment_files(path)
@@ -211,8 +211,10 @@ def readable(data: bytes | None) -> Any:
 def damage_row(file: Path, damage: Damage) -> Row:
     """A damaged range as a row."""
     problem = damage.problem
-    if damage.at_end:
+    if damage.at_end and SEGMENT.match(file.name):
         problem += "; nothing valid follows: the broker cuts it off at its next start"
+    elif damage.at_end:
+        problem += "; nothing valid follows" if damage.start else "; is this file a segment?"
     return _fault(file, damage.start, damage.end, problem, damage.expected_offset)
 
 

@@ -11,13 +11,13 @@ import click
 from mqlog.cli import admin
 from mqlog.cli.output import output_option, show
 from mqlog.connection import DEFAULT_TIMEOUT_S, Cluster
-from mqlog.errors import TopicAlreadyExistsError
+from mqlog.errors import MqlogError, TopicAlreadyExistsError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def connection_options(command: F) -> F:
-    """Add `--bootstrap` and `--timeout`."""
+    """Add `--bootstrap`, with the name that Kafka's tools have for it, and `--timeout`."""
     command = click.option(
         "--timeout",
         type=click.FloatRange(min=0.001),
@@ -28,13 +28,14 @@ def connection_options(command: F) -> F:
     )(command)
     return click.option(
         "--bootstrap",
+        "--bootstrap-server",
         "-b",
         default="127.0.0.1:9092",
         show_default=True,
         envvar="MQLOG_BOOTSTRAP",
         show_envvar=True,
         metavar="HOST:PORT",
-        help="A broker.",
+        help="A broker; of several, separated by commas, the first that answers.",
     )(command)
 
 
@@ -175,8 +176,11 @@ def delete(names: tuple[str, ...], yes: bool, bootstrap: str, timeout: float) ->
     """Delete topics and all their records."""
     _confirm(yes, f"Delete {', '.join(names)} and all records in them?")
     with Cluster(bootstrap, timeout_s=timeout) as cluster:
-        admin.delete_topics(cluster, names)
-    click.echo(f"deleted {', '.join(names)}")
+        deleted, refused = admin.delete_topics(cluster, names)
+    if deleted:
+        click.echo(f"deleted {', '.join(deleted)}")
+    if refused:
+        raise refused
 
 
 @topic.command()
@@ -208,14 +212,16 @@ def trim(
     output: str,
 ) -> None:
     """Delete a topic's records below an offset."""
-    if before != "end" and not (before.isascii() and before.isdigit()):
-        raise click.BadParameter(
-            f"{before!r} is neither an offset nor `end`", param_hint="--before"
-        )
-    offset = admin.LATEST if before == "end" else int(before)
+    offset = admin.LATEST if before == "end" else _offset(before)
     _confirm(yes, f"Delete the records of {name} before {before}?")
     with Cluster(bootstrap, timeout_s=timeout) as cluster:
         show(admin.trim(cluster, name, partitions, offset), output)
+
+
+def _offset(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 1 << 63):
+        raise click.BadParameter(f"{text!r} is neither an offset nor `end`", param_hint="--before")
+    return int(text)
 
 
 def _confirm(yes: bool, question: str) -> None:
@@ -223,4 +229,5 @@ def _confirm(yes: bool, question: str) -> None:
         return
     if not sys.stdin.isatty():
         raise click.UsageError("this deletes data and nobody can be asked here: add --yes")
-    click.confirm(question, abort=True)
+    if not click.confirm(question):
+        raise MqlogError("nothing was deleted")
