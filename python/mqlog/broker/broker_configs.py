@@ -68,7 +68,7 @@ connection.failed.authentication.delay.ms int static 100
 connections.max.idle.ms long static 600000 >=1 # Connections without a request for this long are closed, in ms.
 connections.max.reauth.ms long static 0
 controlled.shutdown.enable boolean static true
-controller.listener.names list static ""
+controller.listener.names list static null
 controller.quorum.append.linger.ms int static 25
 controller.quorum.auto.join.enable boolean static false
 controller.quorum.bootstrap.servers list static ""
@@ -239,7 +239,7 @@ offsets.topic.num.partitions int static 50
 offsets.topic.replication.factor short static 3
 offsets.topic.segment.bytes int static 104857600
 principal.builder.class class dynamic org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder
-process.roles list static ""
+process.roles list static null
 producer.id.expiration.ms int dynamic 86400000 >=1 # Producers idle for this long are forgotten, in ms.
 producer.purgatory.purge.interval.requests int static 1000
 queued.max.request.bytes long static -1 >=-1 # Bytes of requests held over all connections; -1: 256 MiB.

@@ -1,0 +1,218 @@
+"""A world made of dictionaries, and a broker whose disk does what the test says."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mqlog import _native
+from mqlog.broker.control import Codec, Control
+from mqlog.broker.settings import Given, Settings
+from mqlog.broker.world import Partition, Producer, Segment, Topic
+
+PEER, LOCAL = ("192.0.2.7", 40_000), ("127.0.0.1", 9092)
+CODEC = Codec(_native.decode, _native.encode)
+
+
+class Image:
+    """Metadata that never changes: `applied` gives the next one."""
+
+    def __init__(
+        self,
+        topics: Mapping[bytes, Topic] | None = None,
+        configs: Mapping[tuple[int, str], dict[str, str]] | None = None,
+        next_id: int = 0,
+    ) -> None:
+        self.topics = dict(topics or {})
+        self._configs = dict(configs or {})
+        self._next_id = next_id
+
+    def topic(self, name: str) -> Topic | None:
+        return next((topic for topic in self.topics.values() if topic.name == name), None)
+
+    def topic_by_id(self, topic_id: bytes) -> Topic | None:
+        return self.topics.get(topic_id)
+
+    def topic_names(self) -> list[str]:
+        return sorted(topic.name for topic in self.topics.values())
+
+    def configs(self, resource_type: int, name: str) -> dict[str, str]:
+        return dict(self._configs.get((resource_type, name), {}))
+
+    def config_resources(self) -> list[tuple[int, str]]:
+        return sorted(key for key, values in self._configs.items() if values)
+
+    def next_producer_id(self) -> int:
+        return self._next_id
+
+    def applied(self, records: Sequence[tuple[Any, ...]]) -> Image:
+        """The image after these records; fails on one that makes no sense here."""
+        new = Image(self.topics, self._configs, self._next_id)
+        for record in records:
+            new._apply(record)
+        return new
+
+    def _apply(self, record: tuple[Any, ...]) -> None:
+        match record:
+            case ("topic", bytes(topic_id), str(name)):
+                assert topic_id not in self.topics
+                assert self.topic(name) is None, f"{name} is there already"
+                self.topics[topic_id] = Topic(topic_id, name, [])
+            case ("partition", topic_id, index, leader, epoch, replicas, isr):
+                topic = self.topics[topic_id]
+                assert index == len(topic.partitions), "partitions come one after the other"
+                made = [*topic.partitions, Partition(leader, epoch, replicas, isr)]
+                self.topics[topic_id] = topic._replace(partitions=made)
+            case ("remove_topic", topic_id):
+                gone = self.topics.pop(topic_id)
+                self._configs.pop((2, gone.name), None)
+            case ("config", kind, name, key, value):
+                values = self.configs(kind, name)
+                values.pop(key, None)
+                if value is not None:
+                    values[key] = value
+                self._configs[kind, name] = values
+            case ("producer_ids", next_id):
+                assert next_id > self._next_id, "ids only go up"
+                self._next_id = next_id
+            case _:
+                raise AssertionError(f"no such record: {record}")
+
+
+class World:
+    """What decisions may look at; tests set the fields."""
+
+    node_id = 1
+    cluster_id = "cluster"
+    data_dir = "/data"
+
+    def __init__(self, **given: str) -> None:
+        """`given` are static settings; `_` in a name stands for `.`."""
+        texts = {name.replace("_", "."): Given(value, "test") for name, value in given.items()}
+        self.settings = Settings(texts)
+        self.held = Image()
+        self.wall_ms = 1_700_000_000_000
+        self.logs: dict[tuple[bytes, int], list[Segment]] = {}
+        self._ids = itertools.count(1)
+
+    def now_ms(self) -> int:
+        return self.wall_ms
+
+    def image(self) -> Image:
+        return self.held
+
+    def new_topic_id(self) -> bytes:
+        return next(self._ids).to_bytes(8, "big") * 2
+
+    def partition_size(self, topic_id: bytes, index: int) -> int | None:
+        return sum(segment.size for segment in self.segments(topic_id, index))
+
+    def segments(self, topic_id: bytes, index: int) -> list[Segment]:
+        return self.logs.get((topic_id, index), [])
+
+    def producers(self, topic_id: bytes, index: int) -> list[Producer] | None:
+        return [] if topic_id in self.held.topics else None
+
+    def disk_space(self) -> tuple[int, int]:
+        return 1000, 400
+
+    def reachable_at(self, listener: str, local: tuple[str, int]) -> tuple[str, int]:
+        return local
+
+    def add_topic(self, name: str, partitions: int = 1, **configs: str) -> bytes:
+        """Put a topic into the image; `_` in a config's name stands for `.`."""
+        topic_id = self.new_topic_id()
+        records: list[tuple[Any, ...]] = [("topic", topic_id, name)]
+        records += [("partition", topic_id, i, 1, 0, [1], [1]) for i in range(partitions)]
+        records += [("config", 2, name, k.replace("_", "."), v) for k, v in configs.items()]
+        self.held = self.held.applied(records)
+        return topic_id
+
+
+class Broker:
+    """The control plane between requests and a disk; the test says when the disk is done."""
+
+    def __init__(self, world: World | None = None) -> None:
+        self.world = world or World()
+        self.errors: list[tuple[str, BaseException]] = []
+        self.control = Control(self.world, CODEC, lambda what, why: self.errors.append((what, why)))
+        self.now_ms = 0
+        self.asked: dict[int, tuple[int, int]] = {}
+        self.answers: dict[int, Any] = {}
+        self.proposals: dict[int, list[tuple[Any, ...]]] = {}
+        self.files: dict[int, list[tuple[Any, ...]]] = {}
+        self._events: list[tuple[Any, ...]] = []
+        self._tokens = itertools.count(1)
+
+    def send(self, api_key: int, version: int, message: object) -> int:
+        """A request arrives; its token."""
+        return self.send_bytes(
+            api_key, version, _native.encode("request", api_key, version, message)
+        )
+
+    def send_bytes(self, api_key: int, version: int, body: bytes) -> int:
+        """The same with the bytes of its body."""
+        token = next(self._tokens)
+        self.asked[token] = (api_key, version)
+        self._events.append(
+            ("request", token, api_key, version, "test", body, PEER, LOCAL, "PLAINTEXT", 0)
+        )
+        return token
+
+    def step(self) -> list[tuple[Any, ...]]:
+        """Step once with what has happened; the effects, which are noted as well."""
+        events, self._events = self._events, []
+        effects = self.control.step(events, self.now_ms)
+        for effect in effects:
+            match effect:
+                case ("propose", number, records):
+                    assert records
+                    assert number not in self.proposals
+                    self.proposals[number] = records
+                case ("files", number, operations):
+                    assert operations
+                    assert number not in self.files
+                    self.files[number] = operations
+                case ("reply" | "reply_metadata" | "close", token, *body):
+                    assert token not in self.answers, f"{self.asked[token]} is answered twice"
+                    self.answers[token] = self._answer(token, effect[0], body)
+                case _:
+                    raise AssertionError(f"no such effect: {effect}")
+        return effects
+
+    def _answer(self, token: int, kind: str, body: list[bytes]) -> Any:
+        if kind != "reply":
+            return kind
+        api_key, version = self.asked[token]
+        return _native.decode("response", api_key, version, body[0])
+
+    def propose_done(self, number: int, error: str | None = None) -> None:
+        """The metadata log has the records of a proposal, or refuses them."""
+        records = self.proposals.pop(number)
+        if error is None:
+            self.world.held = self.world.held.applied(records)
+        self._events.append(("proposed", number, error))
+
+    def files_done(self, number: int, results: list[tuple[int, int, str | None]]) -> None:
+        """File operations are done."""
+        assert len(results) == len(self.files.pop(number))
+        self._events.append(("files_done", number, results))
+
+    def finish(self, steps: int = 1000) -> None:
+        """Let everything happen, without failures, in at most so many steps."""
+        for _ in range(steps):
+            self.step()
+            for number in list(self.proposals):
+                self.propose_done(number)
+            for number, operations in list(self.files.items()):
+                self.files_done(number, [(0, 0, None)] * len(operations))
+            if not self._events and not self.control.busy:
+                return
+        raise AssertionError(f"still busy after {steps} steps")
+
+    def call(self, api_key: int, version: int, message: object) -> Any:
+        """Send, let everything happen, return the response (or how else it was answered)."""
+        token = self.send(api_key, version, message)
+        self.finish()
+        return self.answers[token]
