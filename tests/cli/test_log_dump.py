@@ -98,23 +98,6 @@ def test_records_that_do_not_decompress(tmp_path: Path) -> None:
     assert second["records"][0]["value"] == "value 3"
 
 
-def test_a_reader_that_leaves_is_no_error_message(tmp_path: Path) -> None:
-    import subprocess
-
-    from .command import MQLOG, environment
-
-    segment(tmp_path, 0, *(batch(offset, 1) for offset in range(3000)))
-    command = [*MQLOG, "log", "dump", str(tmp_path), "--records"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.readline()
-        process.stdout.close()
-        assert process.stderr.read() == b""
-
-
 @pytest.mark.parametrize(
     ("make", "code", "said"),
     [
@@ -128,3 +111,11 @@ def test_nothing_to_read(tmp_path: Path, make: object, code: int, said: str) -> 
     assert done.code == code
     assert said in done.err
     assert done.out == ""
+
+
+def test_an_empty_segment(tmp_path: Path) -> None:
+    path = segment(tmp_path, 0)
+    done = mqlog("log", "dump", path)
+    assert (done.code, done.out, done.err) == (0, f"segment {path}\n", "")
+    done = mqlog("log", "dump", path, "-o", "json")
+    assert (done.code, done.out, done.err) == (0, "", "")

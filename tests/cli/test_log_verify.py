@@ -131,3 +131,19 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     path.mkdir()
     done = mqlog("log", "verify", tmp_path)
     assert (done.code, done.err) == (74, f"mqlog: {path}: is a directory\n")
+
+
+def test_an_empty_segment(tmp_path: Path) -> None:
+    done = mqlog("log", "verify", segment(tmp_path, 0))
+    assert (done.code, done.out, done.err) == (0, "1 segment, 0 batches, 0 records: sound\n", "")
+
+
+@pytest.mark.parametrize("content", [b"#", b"a list\nof things\n" * 9, bytes(range(256)) * 40])
+def test_a_file_that_is_no_segment(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    code, faults, _ = verify(path)
+    assert code == 65
+    (fault,) = faults
+    assert (fault["from_byte"], fault["to_byte"]) == (0, len(content))
+    assert str(fault["problem"]).endswith("; is this file a segment?")
