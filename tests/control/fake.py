@@ -199,8 +199,9 @@ class Broker:
         assert len(results) == len(self.files.pop(number))
         self._events.append(("files_done", number, results))
 
-    def finish(self, steps: int = 1000) -> None:
-        """Let everything happen, without failures, in at most so many steps."""
+    def finish(self, steps: int = 0) -> None:
+        """Let everything happen, without failures, in at most so many steps or 3 a request."""
+        steps = max(steps, 20 + 3 * (len(self.asked) - len(self.answers)))
         for _ in range(steps):
             self.step()
             for number in list(self.proposals):
