@@ -98,7 +98,24 @@ mod linux {
         }
         let page = rustix::param::page_size() as u64;
         let pages = (offset + len).div_ceil(page) - offset / page;
-        Some(stat.cached >= pages)
+        Some(stat.cached >= pages && arrived(file, offset, len))
+    }
+
+    /// Pages count as cached from the moment the kernel has asked the device for them; whoever
+    /// sends them then waits. Readahead comes in runs, so the end of each run is asked for.
+    fn arrived(file: &File, offset: u64, len: u64) -> bool {
+        const RUN: u64 = 128 << 10;
+        let end = offset + len;
+        let mut next = offset;
+        while next < end {
+            next = (next + RUN).min(end);
+            match read_nowait(file, &mut [0], next - 1) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                // Not every file system can tell.
+                _ => {}
+            }
+        }
+        true
     }
 
     pub fn free_bytes(path: &Path) -> io::Result<u64> {
