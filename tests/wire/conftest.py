@@ -107,13 +107,22 @@ def create_topic(conn: Connection, partitions: int = 1, **configs: str) -> Topic
     created = answer.topics[0]
     assert created.error_code == 0, created
 
+    topic = Topic(name=name, id=uuid.UUID(str(created.topic_id)), partitions=partitions)
+
     def ready() -> bool:
         found = conn.metadata([name]).topics[0]
         parts = found.partitions if found.error_code == 0 else []
         return len(parts) == partitions and all(part.error_code == 0 for part in parts)
 
+    def serves(partition: int) -> bool:
+        # Kafka shows a topic before its log can be used.
+        return conn.list_offset(topic, -1, partition=partition).error_code == 0
+
     eventually(ready)
-    return Topic(name=name, id=uuid.UUID(str(created.topic_id)), partitions=partitions)
+    if ORACLE:
+        for partition in range(partitions):
+            eventually(lambda one=partition: serves(one))
+    return topic
 
 
 @pytest.fixture
