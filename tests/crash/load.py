@@ -144,12 +144,9 @@ class Load:
         return len(self._producer)
 
 
-def read(bootstrap: str, topic: str, ledger: Ledger) -> None:
-    """Read what was not checked yet, and check it.
-
-    What was acknowledged with acks=1 can be read once it is flushed: waits for that.
-    """
-    consumer = Consumer(
+def consumer(bootstrap: str) -> Consumer:
+    """A consumer of partitions that it is told."""
+    return Consumer(
         {
             "bootstrap.servers": bootstrap,
             "group.id": "unused",
@@ -159,35 +156,43 @@ def read(bootstrap: str, topic: str, ledger: Ledger) -> None:
             **QUIET,
         }
     )
+
+
+def read(bootstrap: str, topic: str, ledger: Ledger) -> None:
+    """Read what was not checked yet, and check it.
+
+    What was acknowledged with acks=1 can be read once it is flushed: waits for that.
+    """
+    reader = consumer(bootstrap)
     try:
-        ends = [_end(consumer, topic, ledger, partition) for partition in range(PARTITIONS)]
-        ledger.check(_records(consumer, topic, ledger, ends), ends)
+        ends = [_end(reader, topic, ledger, partition) for partition in range(PARTITIONS)]
+        ledger.check(_records(reader, topic, ledger, ends), ends)
     finally:
-        consumer.close()
+        reader.close()
 
 
-def _end(consumer: Consumer, topic: str, ledger: Ledger, partition: int) -> int:
+def _end(reader: Consumer, topic: str, ledger: Ledger, partition: int) -> int:
     """The high watermark, once it has reached what was acknowledged; or what it stays at."""
     deadline = time.monotonic() + _VISIBLE_S
     while True:
         place = TopicPartition(topic, partition)
-        end = int(consumer.get_watermark_offsets(place, timeout=_TIMEOUT_S)[1])
+        end = int(reader.get_watermark_offsets(place, timeout=_TIMEOUT_S)[1])
         if end >= ledger.least_end(partition) or time.monotonic() > deadline:
             return end
         time.sleep(0.01)
 
 
 def _records(
-    consumer: Consumer, topic: str, ledger: Ledger, ends: list[int]
+    reader: Consumer, topic: str, ledger: Ledger, ends: list[int]
 ) -> Iterator[tuple[int, int, int]]:
     """(partition, offset, number) of all records up to `ends`."""
     starts = {p: ledger.next_unchecked(p) for p in range(PARTITIONS)}
     unread = {p for p, start in starts.items() if start < ends[p]}
-    consumer.assign([TopicPartition(topic, p, starts[p]) for p in unread])
+    reader.assign([TopicPartition(topic, p, starts[p]) for p in unread])
     deadline = time.monotonic() + _TIMEOUT_S
     while unread:
         assert time.monotonic() < deadline, f"{topic}: partitions {unread} were not read"
-        for message in consumer.consume(10_000, 0.05):
+        for message in reader.consume(10_000, 0.05):
             error = message.error()
             assert error is None, f"{topic}: {error}"
             partition, offset, data = message.partition(), message.offset(), message.value()
@@ -195,5 +200,5 @@ def _records(
             assert offset is not None
             assert isinstance(data, bytes)
             yield partition, offset, number_of(data)
-        places = consumer.position([TopicPartition(topic, p) for p in unread])
+        places = reader.position([TopicPartition(topic, p) for p in unread])
         unread -= {place.partition for place in places if place.offset >= ends[place.partition]}

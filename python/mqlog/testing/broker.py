@@ -78,6 +78,7 @@ class Broker:
         """Start a broker that is not running, on the port it had."""
         if self._engine is not None and self._engine.running():
             raise BrokerError("the broker is running; stop() or kill() it first")
+        self.stop()  # lets go of what is left of one that ended by itself
         if self._in_process:
             from mqlog.testing.in_process import InProcess
 
@@ -150,6 +151,11 @@ class Broker:
     def running(self) -> bool:
         """Whether it runs."""
         return self._engine is not None and self._engine.running()
+
+    @property
+    def exit_code(self) -> int | None:
+        """What its process ended with: negative if a signal did it, None while it runs."""
+        return getattr(self._engine, "exit_code", None)
 
     @property
     def log(self) -> str:

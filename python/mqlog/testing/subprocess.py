@@ -84,6 +84,11 @@ class Subprocess:
         """Say whether the process lives."""
         return self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """What the process ended with; None while it lives."""
+        return self._process.poll()
+
     def stop(self) -> None:
         """SIGTERM, and wait."""
         if self.running():

@@ -86,7 +86,7 @@ pub struct DataDirOptions {
     pub unflushed_max: u64,
     /// Whether one `syncfs` may stand for many `fdatasync`.
     pub syncfs: bool,
-    /// Bytes held back for a full disk; 0 keeps no reserve.
+    /// Bytes held back for a full disk, at most an eighth of it; 0 keeps no reserve.
     pub reserve_bytes: u64,
     /// Bytes that `cut/` may hold.
     pub cut_max_bytes: u64,

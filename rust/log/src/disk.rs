@@ -47,6 +47,8 @@ pub trait Disk: Send + Sync + 'static {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Bytes that can still be written.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// Bytes it has in all.
+    fn total_bytes(&self, path: &Path) -> io::Result<u64>;
 }
 
 /// An open file. Reads and writes name their position; there is no cursor.

@@ -93,6 +93,8 @@ impl FileCache {
     pub fn set_budget(&self, budget: usize) {
         self.budget
             .store(budget.max(LEAST_BUDGET), Ordering::Relaxed);
+        // Somebody else is about to take what clean files give back.
+        self.make_room(0);
     }
 
     pub fn open_count(&self) -> usize {

@@ -123,6 +123,11 @@ mod linux {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
+    pub fn total_bytes(path: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+    }
+
     pub fn try_lock(file: &File) -> io::Result<bool> {
         match rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(true),
@@ -177,6 +182,11 @@ mod portable {
     pub fn free_bytes(path: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(path)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    pub fn total_bytes(path: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
     }
 
     pub fn try_lock(file: &File) -> io::Result<bool> {

@@ -94,6 +94,10 @@ impl Disk for RealDisk {
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         os::free_bytes(path)
     }
+
+    fn total_bytes(&self, path: &Path) -> io::Result<u64> {
+        os::total_bytes(path)
+    }
 }
 
 impl DiskFile for RealFile {

@@ -159,14 +159,16 @@ impl Shared {
 
     /// Makes the reserve again when there is room for it twice over; produces go on then.
     pub fn restore_reserve(&self) {
-        let bytes = self.opts.reserve_bytes;
-        if bytes == 0 {
+        if self.opts.reserve_bytes == 0 {
             return;
         }
         let path = self.reserve_path();
         if matches!(self.disk.exists(&path), Ok(true)) {
             return;
         }
+        // A small disk is not filled by its reserve.
+        let total = self.disk.total_bytes(&self.opts.path).unwrap_or(u64::MAX);
+        let bytes = self.opts.reserve_bytes.min(total / 8);
         let free = self.disk.free_bytes(&self.opts.path).unwrap_or(0);
         if free < bytes.saturating_mul(2) {
             self.full.store(true, Ordering::Release);

@@ -313,14 +313,12 @@ impl Drop for Broker {
 }
 
 fn dir_options(config: &BrokerConfig) -> DataDirOptions {
-    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let descriptors = descriptors.unwrap_or(u64::MAX).min(1 << 20) as usize;
     let mut options = DataDirOptions::new(&config.data_dir);
     options.durability = config.durability;
     options.cluster_id = config.cluster_id.clone();
     options.checkpoint_interval_ms = config.checkpoint_interval_ms;
     options.node_id = config.node_id;
-    options.fd_budget = (descriptors / 4 * 3).max(16);
+    options.fd_budget = crate::core::descriptors();
     options.unflushed_max = config.limits.unflushed_max_bytes;
     options
 }

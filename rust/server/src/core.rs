@@ -25,6 +25,8 @@ pub(crate) struct Core {
     pub(crate) config: BrokerConfig,
     /// `max.connections`, or what the descriptor limit leaves if that is less.
     pub(crate) max_connections: usize,
+    /// What connections and segments share.
+    descriptors: usize,
     pub(crate) dir: Arc<DataDir>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) image: ArcSwap<Image>,
@@ -49,8 +51,11 @@ impl Core {
         router: Router,
     ) -> Core {
         let limits = &config.limits;
+        let descriptors = descriptors();
+        let most_connections = descriptors.saturating_sub(LEAST_FOR_SEGMENTS).max(1);
         Core {
-            max_connections: limits.max_connections.min(descriptors_for_connections()),
+            max_connections: limits.max_connections.min(most_connections),
+            descriptors,
             dir,
             clock,
             image: ArcSwap::from_pointee(image),
@@ -77,6 +82,13 @@ impl Core {
         self.config.durability == Durability::Fsync
     }
 
+    /// Segments may have the descriptors that connections leave.
+    pub(crate) fn share_descriptors(&self) {
+        let connections = usize::try_from(self.stats.connections_open.get()).unwrap_or(usize::MAX);
+        let left = self.descriptors.saturating_sub(connections);
+        self.dir.set_fd_budget(left);
+    }
+
     pub(crate) fn serving(&self) -> bool {
         self.phase.load(SeqCst) == SERVING
     }
@@ -88,9 +100,15 @@ impl Core {
     }
 }
 
-/// The descriptor limit, less what the broker needs to work at all.
-fn descriptors_for_connections() -> usize {
+/// Descriptors that neither segments nor connections may take: what the broker holds and what it
+/// opens for a moment.
+const RESERVED_DESCRIPTORS: usize = 32;
+/// Descriptors that segments have at least.
+const LEAST_FOR_SEGMENTS: usize = 16;
+
+/// The limit of open descriptors, less those that are reserved.
+pub(crate) fn descriptors() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let all = limit.current.unwrap_or(u64::MAX).min(i32::MAX as u64) as usize;
-    all.saturating_sub(32).max(1)
+    let all = limit.current.unwrap_or(u64::MAX).min(1 << 20) as usize;
+    all.saturating_sub(RESERVED_DESCRIPTORS)
 }

@@ -365,6 +365,7 @@ impl Ticket {
         *count += 1;
         drop(per_ip);
         stats.connections_open.add(1);
+        core.share_descriptors();
         Some(Ticket {
             acceptor: Arc::downgrade(acceptor),
             core,
@@ -376,6 +377,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.core.stats.connections_open.sub(1);
+        self.core.share_descriptors();
         let Some(acceptor) = self.acceptor.upgrade() else {
             return;
         };
