@@ -22,8 +22,6 @@ _IN_FLIGHT = 2_000
 QUIET = {"log_level": 0, "socket.timeout.ms": 10_000, "reconnect.backoff.ms": 20}
 _TIMEOUT_S = 60.0
 _VISIBLE_S = 5.0
-_BURST = 4_000
-"""Records that a producer sends at once after a start; then a few every millisecond."""
 
 
 def value(number: int) -> bytes:
@@ -56,6 +54,8 @@ class Load:
         self.answers = 0
         """Records acknowledged, ever."""
         self.refusals: Counter[str] = Counter()
+        self.burst = 4_000
+        """Records sent as fast as they go after each start; then ten a millisecond."""
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap,
@@ -81,7 +81,7 @@ class Load:
 
     def _run(self) -> None:
         try:
-            burst_ends = self.ledger.sent + _BURST
+            burst_ends = self.ledger.sent + self.burst
             while not self._stop.is_set():
                 if len(self._producer) >= _IN_FLIGHT:
                     self._producer.poll(0.01)

@@ -46,10 +46,12 @@ def run(cycles: int, seed: int, durability: str = "fsync") -> None:
         compare(broker, loads, all_of_it=True)
 
 
+@pytest.mark.timeout(600)
 def test_two_power_failures_lose_nothing() -> None:
     run(2, seed=1)
 
 
+@pytest.mark.timeout(600)
 def test_what_was_not_flushed_is_lost() -> None:
     """The power failures are real: `--durability os` promises less, and it shows."""
     with pytest.raises(AssertionError, match="acknowledged"):

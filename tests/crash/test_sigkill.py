@@ -35,6 +35,7 @@ def run(cycles: int, seed: int) -> None:
         compare(broker, loads, all_of_it=True)
 
 
+@pytest.mark.timeout(600)
 def test_twenty_kills_lose_nothing() -> None:
     run(20, seed=1)
 
