@@ -94,6 +94,8 @@ class Connection:
                 f"cannot connect to {address}: {_reason(error)}; "
                 "is the broker running there? --bootstrap HOST:PORT names another"
             ) from error
+        except UnicodeError:
+            raise UsageError(f"address {address!r}: {host!r} is no host name") from None
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = cls(sock, address, client_id, timeout_s)
         try:
@@ -224,7 +226,9 @@ class Cluster:
 
     def __init__(self, bootstrap: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
-        self._first = self._open_any(bootstrap.split(","))
+        self._first = self._open_any(
+            [part for part in bootstrap.split(",") if part.strip()] or [bootstrap]
+        )
         self._others: dict[int, Connection] = {}
 
     def _open_any(self, addresses: list[str]) -> Connection:

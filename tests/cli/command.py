@@ -46,6 +46,7 @@ def mqlog(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        errors="surrogateescape",
         env=environment(env),
         cwd=cwd,
         timeout=TIMEOUT_S,

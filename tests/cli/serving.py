@@ -31,6 +31,7 @@ class Serving:
             stdout=subprocess.PIPE,
             stderr=self._err,
             text=True,
+            errors="surrogateescape",
             env=environment(env),
             cwd=cwd,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 from pathlib import Path
@@ -175,6 +176,18 @@ def test_a_directory_that_cannot_be_made() -> None:
     done = mqlog("serve", "/proc/nothing", "--listen", "127.0.0.1:0")
     assert (done.code, done.out) == (1, "")
     assert done.err == "mqlog: create /proc/nothing: No such file or directory (os error 2)\n"
+
+
+def test_a_directory_whose_name_is_no_text(tmp_path: Path) -> None:
+    name = os.fsdecode(b"d\xff")
+    for env in ({}, {"PYTHONIOENCODING": "utf-8:strict"}):
+        with serving(name, cwd=tmp_path, env=env) as broker:
+            mqlog("topic", "create", "t", "--if-not-exists", "-b", broker.bootstrap)
+            described = mqlog("topic", "describe", "t", "-b", broker.bootstrap, "-o", "json")
+            assert described.json()[0]["partitions"][0]["bytes"] == 0
+            assert broker.stop() == 0
+    done = mqlog("log", "dump", tmp_path / name, env={"PYTHONIOENCODING": "utf-8:strict"})
+    assert (done.code, done.err) == (0, "")
 
 
 def test_a_directory_that_is_a_file(tmp_path: Path) -> None:

@@ -171,6 +171,11 @@ MEANT = "; did you mean log.retention.ms?"
             "mqlog: listeners=::1%lo: an address with a zone cannot be served; [::] is all\n",
         ),
         (
+            ["--listen", f"{'x' * 70}:0"],
+            78,
+            f"mqlog: listeners='{'x' * 70}': this is no host name\n",
+        ),
+        (
             ["--listen", ""],
             78,
             "mqlog: listeners='': at least one HOST:PORT is needed\n",
@@ -232,6 +237,11 @@ def test_what_is_wrong_in_the_environment(tmp_path: Path, env: dict[str, str], s
     assert (done.code, done.err) == (78, said)
 
 
+def test_variables_of_other_commands_are_no_settings(tmp_path: Path) -> None:
+    with serving(tmp_path, env={"MQLOG_BOOTSTRAP": "127.0.0.1:9"}) as broker:
+        assert broker.log() == ""
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -249,3 +259,11 @@ def test_what_is_wrong_in_a_file(tmp_path: Path, text: str, said: str) -> None:
     file.write_text(text)
     done = mqlog("serve", "--config", file, cwd=tmp_path)
     assert (done.code, done.err.replace(str(file), "FILE")) == (78, said)
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    file = tmp_path / "mqlog.toml"
+    file.write_bytes(b"num.partitions = '\xff'")
+    done = mqlog("serve", "--config", file, cwd=tmp_path)
+    assert (done.code, done.out) == (78, "")
+    assert done.err.startswith(f"mqlog: --config={file}: is not TOML: 'utf-8' codec can't decode")

@@ -223,6 +223,8 @@ def test_what_the_broker_refuses(topic: Any, arguments: list[str], said: str) ->
         (["trim", "x", "--before", "soon", "--yes"], "'soon' is neither an offset nor `end`"),
         (["trim", "x", "--before", "-1", "--yes"], "'-1' is neither an offset nor `end`"),
         (["trim", "x", "--before", str(1 << 63), "--yes"], "is neither an offset nor `end`"),
+        (["list", "-b", f"{'x' * 70}:1"], "is no host name"),
+        (["list", "-b", ""], "address '' is not HOST:PORT with a port from 1 to 65535"),
         (["list", "--bootstrap", "host:port"], "address 'host:port' is not HOST:PORT"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -244,7 +246,7 @@ def test_the_first_bootstrap_address_that_answers_is_taken(bootstrap: str) -> No
         nobody = f"127.0.0.1:{taken.getsockname()[1]}"
         assert mqlog("topic", "list", "-b", f"{nobody}, {bootstrap}").code == 0
         assert mqlog("topic", "list", "-b", f"{bootstrap},{nobody}").code == 0
-        done = mqlog("topic", "list", "-b", f"{nobody},{nobody}")
+        done = mqlog("topic", "list", "-b", f"{nobody},{nobody},")
     assert done.code == 69
 
 

@@ -161,8 +161,10 @@ def describe_log_dirs(world: World, request: Any) -> Decision:
         if found:
             topics.append(Response.DescribeLogDirsTopic(name, found))
     total, usable = world.disk_space()
+    # A path is bytes and need not be text; what clients are told must be.
+    printable = world.data_dir.encode(errors="replace").decode()
     one = Response.DescribeLogDirsResult(
-        log_dir=world.data_dir, topics=topics, total_bytes=total, usable_bytes=usable
+        log_dir=printable, topics=topics, total_bytes=total, usable_bytes=usable
     )
     return Response(results=[one])
 

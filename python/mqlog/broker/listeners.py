@@ -56,6 +56,8 @@ def _ips(host: str) -> list[str]:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ConfigError("listeners", host, f"the host cannot be resolved: {reason}") from None
+    except UnicodeError:
+        raise ConfigError("listeners", repr(host), "this is no host name") from None
     return list(dict.fromkeys(str(item[4][0]) for item in found))
 
 

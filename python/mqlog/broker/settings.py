@@ -18,7 +18,7 @@ from mqlog.errors import ConfigError
 
 ENV_PREFIX = "MQLOG_"
 #: Variables with the prefix that are no settings of the broker.
-ENV_OTHERS = frozenset({"MQLOG_CONFIG", "MQLOG_DATA_DIR"})
+ENV_OTHERS = frozenset({"MQLOG_BOOTSTRAP", "MQLOG_CONFIG", "MQLOG_DATA_DIR"})
 #: Hosts to listen on, but not to connect to.
 _NOWHERE = frozenset({"", "*", "0.0.0.0", "::"})  # noqa: S104 - to refuse them
 
@@ -110,7 +110,7 @@ def _from_file(path: str) -> dict[str, Given]:
     with open(path, "rb") as stream:
         try:
             tables = tomllib.load(stream)
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError("--config", path, f"is not TOML: {error}") from None
     return {name: Given(_as_text(name, value), path) for name, value in _flat("", tables)}
 

@@ -7,6 +7,7 @@ and an exit code.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib import import_module
@@ -84,6 +85,8 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command and exit with its code."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # paths may be no text at all
     try:
         code = cli.main(args=args, prog_name="mqlog", standalone_mode=False)
         sys.stdout.flush()
