@@ -40,7 +40,7 @@ pub enum StartError {
     #[error("metadata log: {0}")]
     Meta(#[from] MetaError),
     /// A listener.
-    #[error("cannot listen on {address}: {error}")]
+    #[error("cannot listen on {address}: {error}: stop what listens there, or choose another address")]
     Listen {
         /// The address asked for.
         address: SocketAddr,
