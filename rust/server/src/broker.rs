@@ -20,7 +20,7 @@ use crate::core::Core;
 use crate::executor::{self, Executor};
 use crate::faults::Faults;
 use crate::files::{self, FileOp};
-use crate::mailbox::{lock, order, Letter};
+use crate::mailbox::{Letter, lock, order};
 use crate::router::Router;
 use crate::stats::StatsSnapshot;
 use crate::threads::{self, IoThreads};
@@ -40,7 +40,9 @@ pub enum StartError {
     #[error("metadata log: {0}")]
     Meta(#[from] MetaError),
     /// A listener.
-    #[error("cannot listen on {address}: {error}: stop what listens there, or choose another address")]
+    #[error(
+        "cannot listen on {address}: {error}: stop what listens there, or choose another address"
+    )]
     Listen {
         /// The address asked for.
         address: SocketAddr,
