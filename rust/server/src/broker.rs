@@ -20,7 +20,7 @@ use crate::core::Core;
 use crate::executor::{self, Executor};
 use crate::faults::Faults;
 use crate::files::{self, FileOp};
-use crate::mailbox::{Letter, lock, order};
+use crate::mailbox::{lock, order, Letter};
 use crate::router::Router;
 use crate::stats::StatsSnapshot;
 use crate::threads::{self, IoThreads};
