@@ -1,6 +1,8 @@
 //! Metadata: brokers, topics, partitions, from the image. A busy interpreter keeps no client from
 //! connecting; only a topic that has to be made first goes to the control plane.
 
+use std::collections::HashSet;
+
 use mqlog_log::{Partition, State};
 use mqlog_meta::{Image, Topic};
 use mqlog_protocol::header::{begin_response, end_frame};
@@ -85,10 +87,10 @@ impl Request {
                 .topics()
                 .map(|topic| self.known(topic, &router))
                 .collect(),
-            Some(asked) => asked
-                .iter()
-                .map(|topic| self.topic(topic, &image, &router))
-                .collect(),
+            Some(asked) if version < 12 && asked.iter().any(needs_version_12) => {
+                asked.iter().map(refused).collect()
+            }
+            Some(asked) => self.each(asked, &image, &router),
         };
         let (host, port) = endpoint(core, place);
         let rack = core.config.rack.clone().filter(|_| version >= 1);
@@ -112,6 +114,21 @@ impl Request {
         }
     }
 
+    /// What is asked twice is told once.
+    fn each(
+        &self,
+        asked: &[MetadataRequestTopic],
+        image: &Image,
+        router: &Router,
+    ) -> Vec<MetadataResponseTopic> {
+        let mut seen = HashSet::new();
+        asked
+            .iter()
+            .filter(|topic| seen.insert((topic.topic_id, topic.name.as_deref())))
+            .map(|topic| self.topic(topic, image, router))
+            .collect()
+    }
+
     fn topic(
         &self,
         asked: &MetadataRequestTopic,
@@ -132,11 +149,7 @@ impl Request {
             (Some(name), false) if valid_name(name) => ErrorCode::UnknownTopicOrPartition,
             _ => ErrorCode::InvalidTopicException,
         };
-        // Before version 12 a name cannot be null.
-        let name = match by_id {
-            true if self.version >= 12 => None,
-            _ => Some(asked.name.clone().unwrap_or_default()),
-        };
+        let name = (!by_id).then(|| asked.name.clone().unwrap_or_default());
         MetadataResponseTopic {
             error_code: error as i16,
             is_internal: self.version >= 1 && name.as_deref().is_some_and(internal),
@@ -184,6 +197,21 @@ impl Request {
                 NOT_ASKED
             },
         }
+    }
+}
+
+/// Whether a topic is asked for by id; the field is older than its use.
+fn needs_version_12(asked: &MetadataRequestTopic) -> bool {
+    asked.topic_id != NO_ID || asked.name.is_none()
+}
+
+fn refused(asked: &MetadataRequestTopic) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        error_code: ErrorCode::InvalidRequest as i16,
+        name: Some(asked.name.clone().unwrap_or_default()),
+        topic_id: asked.topic_id,
+        topic_authorized_operations: NOT_ASKED,
+        ..MetadataResponseTopic::default()
     }
 }
 

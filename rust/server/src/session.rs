@@ -6,7 +6,8 @@
 //! newcomer and older than two minutes), and who finds no place is served without a session.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mqlog_protocol::topic::TopicRef;
@@ -164,7 +165,9 @@ struct Slot {
 pub(crate) struct SessionCache {
     max: usize,
     slots: Mutex<HashMap<i32, Slot>>,
+    /// Ids are a count, hashed with a secret: not to be guessed, and not soon given again.
     random: RandomState,
+    ids_made: AtomicU64,
 }
 
 /// Why a session request fails.
@@ -184,6 +187,7 @@ impl SessionCache {
             max,
             slots: Mutex::default(),
             random: RandomState::new(),
+            ids_made: AtomicU64::new(0),
         }
     }
 
@@ -273,16 +277,12 @@ impl SessionCache {
     }
 
     fn unused_id(&self, slots: &HashMap<i32, Slot>) -> i32 {
-        let mut salt = slots.len() as u64;
         loop {
-            let mut hasher = self.random.build_hasher();
-            hasher.write_u64(salt);
-            hasher.write_u128(std::time::Instant::now().elapsed().as_nanos());
-            let id = (hasher.finish() & 0x7fff_ffff) as i32;
+            let count = self.ids_made.fetch_add(1, Ordering::Relaxed);
+            let id = (self.random.hash_one(count) & 0x7fff_ffff) as i32;
             if id != 0 && !slots.contains_key(&id) {
                 return id;
             }
-            salt += 1;
         }
     }
 }
