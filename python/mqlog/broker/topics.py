@@ -259,7 +259,7 @@ def delete_topics(world: World, request: Any, version: int) -> Decision:
     else:
         asked = [(name, _ZERO_ID) for name in request.topic_names]
     times = Counter(asked)
-    gone: dict[bytes, Any] = {}
+    found: dict[bytes, Any] = {}
     results = []
     for number, (name, topic_id) in enumerate(times, 1):
         if number % SLICE == 0:
@@ -267,14 +267,21 @@ def delete_topics(world: World, request: Any, version: int) -> Decision:
         result = Response.DeletableTopicResult(name=name, topic_id=topic_id)
         try:
             topic = _find(world, image, name, topic_id)
-            if times[name, topic_id] > 1 or topic.topic_id in gone:
-                what = "name" if name is not None else "id"
-                raise Refusal(codes.INVALID_REQUEST, f"Duplicate topic {what}.")
+            what = "name" if name is not None else "id"
+            twice = Refusal(codes.INVALID_REQUEST, f"Duplicate topic {what}.")
+            if times[name, topic_id] > 1:
+                raise twice
+            if topic.topic_id in found:
+                # Once by name, once by id: neither is done.
+                other = found[topic.topic_id]
+                other.error_code, other.error_message = twice.code, twice.message
+                raise twice
             result.name, result.topic_id = topic.name, topic.topic_id
-            gone[topic.topic_id] = result
+            found[topic.topic_id] = result
         except Refusal as refusal:
             result.error_code, result.error_message = refusal.code, refusal.message
         results.append(result)
+    gone = {topic_id: one for topic_id, one in found.items() if not one.error_code}
     if gone:
         error = yield Propose([remove_topic_record(topic_id) for topic_id in gone])
         if error:
