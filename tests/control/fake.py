@@ -140,6 +140,8 @@ class Broker:
         self.now_ms = 0
         self.asked: dict[int, tuple[int, int]] = {}
         self.answers: dict[int, Any] = {}
+        #: The image as it was when each answer was given.
+        self.images: dict[int, Image] = {}
         self.proposals: dict[int, list[tuple[Any, ...]]] = {}
         self.files: dict[int, list[tuple[Any, ...]]] = {}
         self._events: list[tuple[Any, ...]] = []
@@ -177,6 +179,7 @@ class Broker:
                 case ("reply" | "reply_metadata" | "close", token, *body):
                     assert token not in self.answers, f"{self.asked[token]} is answered twice"
                     self.answers[token] = self._answer(token, effect[0], body)
+                    self.images[token] = self.world.held
                 case _:
                     raise AssertionError(f"no such effect: {effect}")
         return effects
