@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import machine
+from flush_loop import flush_loop
 
 BROKER_CORE, CLIENT_CORE = "0", "1"
 Figures = dict[str, Any]
@@ -145,9 +146,14 @@ class Floors:
             raise Failed(f"{command[0]}: {done.stderr.strip()[-300:]}")
         return done.stdout
 
-    def loop(self, size: int, in_flight: int, records: float, *, sync: bool) -> Figures:
-        """Requests of so many bytes: read, CRC32C, pwrite, answer; `sync`: a flush a wake-up."""
-        text = self._tool("loopfloor", str(size), str(in_flight), "3", "1" if sync else "0")
+    def flushed(self, size: int, in_flight: int, records: float, files: int) -> Figures:
+        """Requests of so many bytes over files, written and flushed together."""
+        rate, p99 = flush_loop(self.folder, files, size, in_flight, 4)
+        return {"rec_s": rate * records, "p99_us": p99}
+
+    def loop(self, size: int, in_flight: int, records: float) -> Figures:
+        """Requests of so many bytes: read, CRC32C, pwrite, answer."""
+        text = self._tool("loopfloor", str(size), str(in_flight), "3", "0")
         found = re.search(r"([\d.]+) requests/s, server ([\d.]+) us.* p50 (\d+) p99 (\d+)", text)
         if not found:
             raise Failed(f"loopfloor said: {text}")

@@ -152,7 +152,11 @@ class Session:
         machine.wait_idle(self.options.idle, self.options.wait)
         machine.warm_memory(self.options.warm_memory)
         size = round(ours[-1]["bytes_req"])
-        figures = self.floors.loop(size, workload.in_flight, records, sync=workload.floor == "sync")
+        if workload.floor == "sync":
+            flight = workload.in_flight
+            figures = self.floors.flushed(size, flight, records, workload.partitions)
+        else:
+            figures = self.floors.loop(size, workload.in_flight, records)
         if workload.floor == "loop+files":
             # One pwrite became one for each partition's file.
             facts = self.floors.machine()
