@@ -26,7 +26,7 @@ PRODUCERS = {"acks-all": (False, {"acks": "all"}), "idempotent": (True, {"acks":
 @contextmanager
 def failing(pid: int, call: str, when: int, trace: Path) -> Iterator[None]:
     """Have the `when`th `call` of a process fail with EIO."""
-    command = ["strace", "-f", "-q", "-o", str(trace), "-p", str(pid)]
+    command = ["strace", "-f", "-q", "-y", "-o", str(trace), "-p", str(pid)]
     command += ["-e", "trace=fdatasync,fsync,syncfs"]
     command += ["-e", f"inject={call}:error=EIO:when={when}"]
     strace = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -77,7 +77,13 @@ def test_a_failed_flush_ends_the_broker_and_loses_nothing(call: str, tmp_path: P
 
 
 def flushed_after_failure(trace: str) -> list[str]:
-    """Flushes of log data begun after the one that was made to fail."""
-    lines = trace.splitlines()
-    failed = next(n for n, line in enumerate(lines) if "(INJECTED)" in line)
-    return [line for line in lines[failed + 1 :] if "= 0" in line and "unfinished" not in line]
+    """Flushes of the same file, by the same call, that came after the one made to fail.
+
+    Threads that write a file of their own, such as a snapshot, may still finish theirs.
+    """
+    lines = [line.split(maxsplit=1) for line in trace.splitlines()]
+    end = next(n for n, (_, line) in enumerate(lines) if "(INJECTED)" in line)
+    thread = lines[end][0]
+    begun = [line for tid, line in lines[: end + 1] if tid == thread and "resumed>" not in line]
+    call = begun[-1].split(">")[0]
+    return [line for _, line in lines[end + 1 :] if line.startswith(call)]

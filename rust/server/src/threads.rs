@@ -66,7 +66,7 @@ pub(crate) struct IoThreads {
 }
 
 impl IoThreads {
-    /// Starts the threads and serves `listeners`.
+    /// Starts the threads and serves `listeners`; returns when every thread runs.
     pub(crate) fn start(core: &Arc<Core>, listeners: Vec<Bound>) -> io::Result<IoThreads> {
         let mut inboxes = Vec::new();
         let mut prepared = Vec::new();
@@ -87,14 +87,16 @@ impl IoThreads {
         });
         let mut listeners = Some(listeners);
         let mut threads = Vec::new();
+        let (running, started) = std::sync::mpsc::channel();
         for (number, (receiver, shared)) in prepared.into_iter().enumerate() {
             let listeners = listeners.take().unwrap_or_default();
             let (core, theirs) = (core.clone(), shared.clone());
-            let accepting = accepting.clone();
+            let (accepting, running) = (accepting.clone(), running.clone());
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
             let handle = spawn(format!("mqlog-io-{number}"), move || {
+                let _ = running.send(());
                 runtime.block_on(serve(core, accepting, listeners, receiver, theirs));
             })?;
             threads.push(IoThread {
@@ -102,6 +104,7 @@ impl IoThreads {
                 handle: Some(handle),
             });
         }
+        started.iter().take(threads.len()).for_each(drop);
         Ok(IoThreads { threads })
     }
 

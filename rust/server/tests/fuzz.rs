@@ -127,7 +127,7 @@ impl ControlPlane for Empty {
 
 fn pairs() -> Vec<(ApiKey, i16)> {
     let served = [
-        0, 1, 2, 3, 18, 19, 20, 21, 22, 23, 32, 33, 35, 37, 44, 60, 61, 74, 75,
+        0, 1, 2, 3, 10, 18, 19, 20, 21, 22, 23, 32, 33, 35, 37, 44, 60, 61, 74, 75,
     ];
     let apis = served.iter().map(|key| ApiKey::from_i16(*key).unwrap());
     apis.flat_map(|api| {
