@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mqlog.broker.broker_configs import broker_configs
@@ -161,6 +161,7 @@ def test_numbers_fit_their_type(number: int, kind: tuple[int, int]) -> None:
 
 
 @given(st.text(max_size=6))
+@example("0\x1f")
 def test_no_text_breaks_a_check(text: str) -> None:
     for config in TOPIC_CONFIGS.values():
         problem = config.problem(text)

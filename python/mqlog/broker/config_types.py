@@ -21,6 +21,9 @@ TYPE_NAMES = {
 _BITS = {SHORT: 15, INT: 31, LONG: 63}
 _NUMBER = {SHORT: "SHORT", INT: "INT", LONG: "LONG", DOUBLE: "DOUBLE"}
 
+#: What may stand around a value. Not all that `str.strip` takes: `int` refuses some of that.
+_BLANK = " \t\n\v\f\r"
+
 #: Says what is wrong with a value that has the right type, or None.
 Check = Callable[[str], str | None]
 
@@ -49,7 +52,7 @@ class ConfigDef(NamedTuple):
 
 def type_problem(kind: int, value: str) -> str | None:
     """Say why `value` is not of type `kind`, or None."""
-    text = value.strip()
+    text = value.strip(_BLANK)
     if kind == BOOLEAN:
         legal = text.lower() in ("true", "false")
         return None if legal else "Expected value to be either true or false"
