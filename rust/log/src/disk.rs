@@ -76,6 +76,9 @@ pub trait DiskFile: Send + Sync {
     fn allocate(&self, len: u64) -> io::Result<()>;
     /// Gives the clean cached pages of a range back, so that a read comes from the device.
     fn drop_cache(&self, offset: u64, len: u64);
+    /// Has a range brought into memory without waiting for it. From then on the file's reads bring
+    /// what they ask for and nothing beyond.
+    fn prefetch(&self, offset: u64, len: u64);
     /// Whether a range is in memory; `None` if the system cannot tell.
     fn resident(&self, offset: u64, len: u64) -> Option<bool>;
     /// The kernel's file, for sendfile; `None` on a simulated disk.

@@ -15,7 +15,16 @@ mod linux {
 
     use super::*;
 
+    /// A read of what is not cached would not wait for the bytes, but would ask the device for
+    /// them, and that can wait too: so it is not tried.
     pub fn read_nowait(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        match cached(file, offset, buf.len() as u64) {
+            Some(false) => Err(io::ErrorKind::WouldBlock.into()),
+            _ => read_cached(file, buf, offset),
+        }
+    }
+
+    fn read_cached(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut bufs = [IoSliceMut::new(buf)];
         Ok(rustix::io::preadv2(
             file,
@@ -66,6 +75,14 @@ mod linux {
         let _ = rustix::fs::fadvise(file, offset, len, Advice::DontNeed);
     }
 
+    pub fn prefetch(file: &File, offset: u64, len: u64) {
+        // Readahead of the kernel's own would be begun by whoever comes to its mark, and that may
+        // be a `sendfile` on an I/O thread. Advice: not following it costs time only.
+        let _ = rustix::fs::fadvise(file, 0, None, Advice::Random);
+        let len = std::num::NonZeroU64::new(len);
+        let _ = rustix::fs::fadvise(file, offset, len, Advice::WillNeed);
+    }
+
     #[repr(C)]
     #[derive(Default)]
     struct CacheStat {
@@ -80,6 +97,11 @@ mod linux {
     const CACHESTAT: libc::c_long = 451;
 
     pub fn resident(file: &File, offset: u64, len: u64) -> Option<bool> {
+        Some(cached(file, offset, len)? && arrived(file, offset, len))
+    }
+
+    /// Whether every page of a range is cached, or at least asked for.
+    fn cached(file: &File, offset: u64, len: u64) -> Option<bool> {
         let range = [offset, len];
         let mut stat = CacheStat::default();
         // SAFETY: the kernel reads two u64 from `range`, which is live, and writes the five u64
@@ -98,7 +120,7 @@ mod linux {
         }
         let page = rustix::param::page_size() as u64;
         let pages = (offset + len).div_ceil(page) - offset / page;
-        Some(stat.cached >= pages && arrived(file, offset, len))
+        Some(stat.cached >= pages)
     }
 
     /// Pages count as cached from the moment the kernel has asked the device for them; whoever
@@ -109,7 +131,7 @@ mod linux {
         let mut next = offset;
         while next < end {
             next = (next + RUN).min(end);
-            match read_nowait(file, &mut [0], next - 1) {
+            match read_cached(file, &mut [0], next - 1) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 // Not every file system can tell.
                 _ => {}
@@ -175,6 +197,8 @@ mod portable {
 
     pub fn drop_cache(_: &File, _: u64, _: u64) {}
 
+    pub fn prefetch(_: &File, _: u64, _: u64) {}
+
     pub fn resident(_: &File, _: u64, _: u64) -> Option<bool> {
         None
     }
@@ -201,6 +225,10 @@ mod portable {
 #[cfg(not(target_os = "linux"))]
 pub use portable::*;
 
+/// Niceness of threads whose work no I/O thread may be held up by.
+#[cfg(target_os = "linux")]
+const POOL_NICE: libc::c_int = 10;
+
 /// Blocks all signals in the calling thread.
 pub fn block_signals() {
     // SAFETY: both calls write and read only the set on this stack, which sigfillset initialises
@@ -209,5 +237,15 @@ pub fn block_signals() {
         let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
         libc::sigfillset(set.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
+    }
+}
+
+/// Gives way to the threads that answer clients: what this one reads, they have not waited for.
+/// Linux keeps niceness per thread; elsewhere, or if it is refused, nothing changes.
+pub fn yield_to_others() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: takes no pointers; 0 names the calling thread.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, POOL_NICE);
     }
 }

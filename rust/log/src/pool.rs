@@ -41,7 +41,10 @@ impl Pool {
         let mut threads = Vec::new();
         for number in 0..n.max(1) {
             let pool = self.clone();
-            let thread = spawn_thread(format!("mqlog-pool-{number}"), move || pool.run())?;
+            let thread = spawn_thread(format!("mqlog-pool-{number}"), move || {
+                crate::os::yield_to_others();
+                pool.run();
+            })?;
             lock(&self.state).threads += 1;
             threads.push(thread);
         }

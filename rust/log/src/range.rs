@@ -11,6 +11,9 @@ use crate::scan::{Window, BYTES};
 use crate::segment::Segment;
 use crate::{LogError, Partition, ReadError};
 
+/// Bytes asked of the device beyond those that are waited for.
+const AHEAD: u64 = 4 << 20;
+
 /// Whole batches in one segment file.
 #[derive(Debug, Clone)]
 pub struct ReadRange {
@@ -73,6 +76,25 @@ impl ReadRange {
             None => segment
                 .recent_position(self.first_offset)
                 .is_some_and(|p| p == self.position),
+        }
+    }
+
+    /// Brings the bytes into memory and checks them, waiting for the device; and has it begin with
+    /// what a reader will want next. What fails here is met again by whoever serves the bytes.
+    pub fn warm(&self) {
+        if !self.resident() {
+            self.prefetch();
+        }
+        let _ = self.check();
+        if !self.resident() {
+            let _ = self.read_into(&mut Vec::new());
+        }
+    }
+
+    fn prefetch(&self) {
+        if let (Some(segment), Ok(file)) = (&self.segment, self.disk_file()) {
+            let end = (self.position + self.len as u64 + AHEAD).min(segment.size());
+            file.prefetch(self.position, end.saturating_sub(self.position));
         }
     }
 

@@ -137,6 +137,10 @@ impl DiskFile for RealFile {
         os::drop_cache(&self.0, offset, len);
     }
 
+    fn prefetch(&self, offset: u64, len: u64) {
+        os::prefetch(&self.0, offset, len);
+    }
+
     fn resident(&self, offset: u64, len: u64) -> Option<bool> {
         os::resident(&self.0, offset, len)
     }

@@ -492,11 +492,5 @@ fn warm_one(
             Err(_) => return,
         },
     };
-    if range.needs_check() {
-        let _ = range.check();
-    }
-    if !range.resident() {
-        let mut bytes = Vec::new();
-        let _ = range.read_into(&mut bytes);
-    }
+    range.warm();
 }

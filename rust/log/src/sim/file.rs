@@ -180,6 +180,8 @@ impl DiskFile for SimFile {
         }
     }
 
+    fn prefetch(&self, _: u64, _: u64) {}
+
     fn resident(&self, _offset: u64, _len: u64) -> Option<bool> {
         None
     }
