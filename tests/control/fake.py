@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kafka.record.memory_records import MemoryRecords
+
 from mqlog import _native
 from mqlog.broker.control import Codec, Control
 from mqlog.broker.settings import Given, Settings
@@ -13,6 +15,12 @@ from mqlog.broker.world import Partition, Producer, Segment, Topic
 
 PEER, LOCAL = ("192.0.2.7", 40_000), ("127.0.0.1", 9092)
 CODEC = Codec(_native.decode, _native.encode)
+
+
+def _text(data: bytes, at: int) -> tuple[str, int]:
+    """A string with its length before it, and where it ends."""
+    end = at + 2 + int.from_bytes(data[at : at + 2], "big")
+    return data[at + 2 : end].decode(), end
 
 
 class Image:
@@ -138,12 +146,21 @@ class Broker:
         self.errors: list[tuple[str, BaseException]] = []
         self.control = Control(self.world, CODEC, lambda what, why: self.errors.append((what, why)))
         self.now_ms = 0
+        #: Timers fire up to here; `None`: up to now.
+        self.horizon_ms: int | None = None
         self.asked: dict[int, tuple[int, int]] = {}
         self.answers: dict[int, Any] = {}
         #: The image as it was when each answer was given.
         self.images: dict[int, Image] = {}
         self.proposals: dict[int, list[tuple[Any, ...]]] = {}
         self.files: dict[int, list[tuple[Any, ...]]] = {}
+        #: Records of each partition that the coordinator writes to; the next append of one in
+        #: `full` fails.
+        self.logs: dict[tuple[bytes, int], list[tuple[bytes, bytes | None]]] = {}
+        self.full: set[tuple[bytes, int]] = set()
+        self.appends = 0
+        self._broken: set[tuple[bytes, int]] = set()
+        self._marks: dict[tuple[bytes, int], int] = {}
         self._events: list[tuple[Any, ...]] = []
         self._tokens = itertools.count(1)
 
@@ -165,7 +182,7 @@ class Broker:
     def step(self) -> list[tuple[Any, ...]]:
         """Step once with what has happened; the effects, which are noted as well."""
         events, self._events = self._events, []
-        effects = self.control.step(events, self.now_ms)
+        effects = self.control.step(events, self.now_ms, self.horizon_ms)
         for effect in effects:
             match effect:
                 case ("propose", number, records):
@@ -181,8 +198,66 @@ class Broker:
                     self.answers[token] = self._answer(token, effect[0], body)
                     self.images[token] = self.world.held
                 case _:
-                    raise AssertionError(f"no such effect: {effect}")
+                    self._groups_effect(effect)
         return effects
+
+    def _groups_effect(self, effect: tuple[Any, ...]) -> None:
+        match effect:
+            case ("append", topic_id, index, batch):
+                self._append((topic_id, index), batch)
+            case ("reply_after", token, body, topic_id, indexes):
+                assert token not in self.answers, f"{self.asked[token]} is answered twice"
+                broken = any((topic_id, index) in self._broken for index in indexes)
+                kind = "close" if broken else "reply"
+                self.answers[token] = self._answer(token, kind, [body])
+            case ("load", number, topic_id, index):
+                self._broken.discard((topic_id, index))
+                self._events.append(("loaded", number, None, *self._replay((topic_id, index))))
+            case ("mark", topic_id, index):
+                self._marks[topic_id, index] = len(self.logs.get((topic_id, index), []))
+            case ("trim", number, topic_id, index):
+                at = (topic_id, index)
+                del self.logs[at][: self._marks.pop(at)]
+                self._events.append(("trimmed", number, None))
+            case _:
+                raise AssertionError(f"no such effect: {effect}")
+
+    def _append(self, at: tuple[bytes, int], batch: bytes) -> None:
+        if at in self._broken:
+            return
+        if at in self.full:
+            self.full.discard(at)
+            self._broken.add(at)
+            self._events.append(("append_failed", *at, "no space left"))
+            return
+        self.appends += 1
+        records = MemoryRecords(batch)
+        while (read := records.next_batch()) is not None:
+            read.validate_crc()
+            self.logs.setdefault(at, []).extend((one.key, one.value) for one in read)
+
+    def _replay(self, at: tuple[bytes, int]) -> tuple[list[Any], list[Any], int]:
+        """What the engine finds in a log: the last value of each key."""
+        last = dict(self.logs.get(at, []))
+        offsets, groups = [], []
+        for key, value in last.items():
+            if value is None:
+                continue
+            if key[:2] == b"\x00\x02":
+                groups.append((_text(key, 2)[0], value))
+            else:
+                group, end = _text(key, 2)
+                topic, end = _text(key, end)
+                offsets.append((group, topic, int.from_bytes(key[end:], "big"), value))
+        size = sum(len(key) + len(value or b"") + 80 for key, value in self.logs.get(at, []))
+        return offsets, groups, size
+
+    def restart(self) -> None:
+        """The process dies and comes back with what is in its logs."""
+        self.control = Control(self.world, CODEC, lambda what, why: self.errors.append((what, why)))
+        self._events, self._broken, self._marks = [], set(), {}
+        self.proposals, self.files = {}, {}
+        self.finish()
 
     def _answer(self, token: int, kind: str, body: list[bytes]) -> Any:
         if kind != "reply":

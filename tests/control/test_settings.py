@@ -29,6 +29,9 @@ OTHER_DEFAULTS = {
     "log.dir": ("mqlog-data", "the directory of `mqlog serve` without an argument"),
     "node.id": ("1", "one broker needs no number; Kafka demands one"),
     "broker.id": ("1", "the same"),
+    "offsets.topic.num.partitions": ("16", "one broker; 50 logs would be idle"),
+    "offsets.topic.replication.factor": ("1", "there is one broker"),
+    "offsets.topic.segment.bytes": ("4194304", "read at every start, and trimmed by segments"),
     "metric.reporters": ("", "Kafka names a Java class"),
 }
 #: Settings that Kafka can alter while it runs and we cannot.

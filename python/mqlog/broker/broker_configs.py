@@ -113,10 +113,10 @@ group.coordinator.background.threads int static 2
 group.coordinator.cached.buffer.max.bytes int dynamic 1048588
 group.coordinator.rebalance.protocols list static classic,consumer,streams
 group.coordinator.threads int static 4
-group.initial.rebalance.delay.ms int static 3000
-group.max.session.timeout.ms int static 1800000
-group.max.size int static 2147483647
-group.min.session.timeout.ms int static 6000
+group.initial.rebalance.delay.ms int static 3000 # How long a group that begins waits for more members, in ms.
+group.max.session.timeout.ms int static 1800000 # Longest session a member may ask for, in ms.
+group.max.size int static 2147483647 # Most members of a group.
+group.min.session.timeout.ms int static 6000 # Shortest session a member may ask for, in ms.
 group.share.assignment.interval.ms int dynamic 1000
 group.share.assignors list static simple
 group.share.delivery.count.limit int static 5
@@ -229,15 +229,15 @@ num.partitions int static 1 >=1 # Partitions of a topic that does not say.
 num.recovery.threads.per.data.dir int dynamic 2
 num.replica.alter.log.dirs.threads int static null
 num.replica.fetchers int dynamic 1
-offset.metadata.max.bytes int static 4096
+offset.metadata.max.bytes int static 4096 # Longest metadata of a committed offset, in characters.
 offsets.commit.timeout.ms int static 5000
 offsets.load.buffer.size int static 5242880
-offsets.retention.check.interval.ms long static 600000
-offsets.retention.minutes int static 10080
+offsets.retention.check.interval.ms long static 600000 # How often committed offsets are checked for age, in ms.
+offsets.retention.minutes int static 10080 # How long committed offsets of a group without members are kept.
 offsets.topic.compression.codec int static 0
-offsets.topic.num.partitions int static 50
-offsets.topic.replication.factor short static 3
-offsets.topic.segment.bytes int static 104857600
+offsets.topic.num.partitions int static 16 # Partitions of __consumer_offsets, when it is made.
+offsets.topic.replication.factor short static 1
+offsets.topic.segment.bytes int static 4194304 # Segment size of __consumer_offsets, when it is made.
 principal.builder.class class dynamic org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder
 process.roles list static null
 producer.id.expiration.ms int dynamic 86400000 >=1 # Producers idle for this long are forgotten, in ms.

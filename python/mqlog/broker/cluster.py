@@ -10,7 +10,6 @@ from mqlog.broker.names import INTERNAL, name_problem
 from mqlog.broker.world import Topic, World
 
 ENDPOINT_BROKER, ENDPOINT_CONTROLLER = 1, 2
-KEY_GROUP, KEY_TRANSACTION = 0, 1
 #: `max.request.partition.size.limit`: partitions in one answer.
 MAX_DESCRIBED = 2000
 #: Everything that can be done to a cluster and to a topic, as bits: nobody is refused anything.
@@ -37,34 +36,6 @@ def describe_cluster(world: World, request: Any, listener: str, local: tuple[str
     if request.include_cluster_authorized_operations:
         response.cluster_authorized_operations = _CLUSTER_OPERATIONS
     return response
-
-
-def find_coordinator(
-    world: World, request: Any, version: int, listener: str, local: tuple[str, int]
-) -> Decision:
-    """Answer FindCoordinator: the only broker coordinates every group.
-
-    librdkafka sends lz4 only to brokers that serve this. A transactional id gets an error that is
-    fatal to every client: transactions are not served.
-    """
-    from mqlog.protocol.find_coordinator import FindCoordinatorResponse as Response
-
-    yield from ()
-    node, (host, port) = world.node_id, world.reachable_at(listener, local)
-    error, message = codes.NONE, ""
-    if request.key_type == KEY_TRANSACTION:
-        error, message = codes.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "No transactions here."
-    elif request.key_type != KEY_GROUP:
-        error = codes.INVALID_REQUEST
-        message = f"Coordinators of key type {request.key_type} are not served here."
-    if error:
-        node, host, port = -1, "", -1
-    if version >= 4:
-        keys = request.coordinator_keys
-        found = [Response.Coordinator(key, node, host, port, error, message) for key in keys]
-        return Response(coordinators=found)
-    # Kafka says NONE here, and nothing in later versions.
-    return Response(0, error, message or "NONE", node, host, port)
 
 
 def describe_topic_partitions(world: World, request: Any) -> Decision:

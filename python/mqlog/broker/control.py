@@ -5,13 +5,16 @@ Events and effects are the tuples of `mqlog._native.Broker.poll` and `.submit`:
     ("request", token, api_key, version, client_id, body, peer, local, listener, arrival_ns)
     ("disconnected", token)   ("proposed", id, error)   ("files_done", id, [(value, code, message)])
     ("dir_offline", reason)
+    ("loaded", id, error, offsets, groups, bytes)   ("trimmed", id, error)
+    ("append_failed", topic_id, partition, reason)
 
     ("reply", token, body)   ("reply_metadata", token)   ("close", token)
-    ("propose", id, records)   ("files", id, operations)
+    ("propose", id, records)   ("files", id, operations)   and those of `coordinator`
 
-A request becomes a `flow.Decision`. Decisions that change the same metadata share a lane and take
-turns, so each sees what the one before it did; all others run side by side. A step advances a
-bounded number of them, so a request with 1,000 topics delays nobody.
+Requests of groups go to the coordinator, at once. Any other request becomes a `flow.Decision`.
+Decisions that change the same metadata share a lane and take turns, so each sees what the one
+before it did; all others run side by side. A step advances a bounded number of them, so a request
+with 1,000 topics delays nobody.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from mqlog.broker import cluster, configs, records, retention, topics
+from mqlog.broker import cluster, configs, coordinator, records, retention, topics
+from mqlog.broker.coordinator import Coordinator
+from mqlog.broker.find_coordinator import find_coordinator
 from mqlog.broker.flow import Decision, FileResult, Files, Pause, Propose
 from mqlog.broker.producer_ids import ProducerIds
 from mqlog.broker.world import World
@@ -28,7 +33,7 @@ from mqlog.broker.world import World
 Event = tuple[Any, ...]
 Effect = tuple[Any, ...]
 
-METADATA = 3
+METADATA, FIND_COORDINATOR = 3, 10
 #: Decisions advanced in one step before the thread looks for new events.
 ADVANCES_PER_STEP = 64
 _METADATA_LANE, _PRODUCER_LANE = "metadata", "producer ids"
@@ -82,6 +87,7 @@ class Control:
         self._codec = codec
         self._on_error = on_error
         self._producer_ids = ProducerIds()
+        self.groups = Coordinator(world, codec, on_error)
         self._ready: deque[_Task] = deque()
         self._lanes: dict[str, deque[_Task]] = {_METADATA_LANE: deque(), _PRODUCER_LANE: deque()}
         self._waiting: dict[int, _Task] = {}
@@ -93,24 +99,32 @@ class Control:
     @property
     def busy(self) -> bool:
         """Whether there is work that waits for no event: step again at once."""
-        return bool(self._ready)
+        return bool(self._ready) or self.groups.busy
 
-    def step(self, events: Iterable[Event], now_ms: int) -> list[Effect]:
-        """Take in `events`, advance some decisions; `now_ms` is monotonic."""
+    def step(
+        self, events: Iterable[Event], now_ms: int, horizon_ms: int | None = None
+    ) -> list[Effect]:
+        """Take in `events`, advance some decisions; `now_ms` is monotonic.
+
+        All events that arrived before `horizon_ms` are in; no timer of a group that is due later
+        fires.
+        """
         effects: list[Effect] = []
+        self.groups.begin(now_ms)
         for event in events:
             self._take(event, effects)
         self._fire_timers(now_ms)
         for _ in range(min(ADVANCES_PER_STEP, len(self._ready))):
             self._advance(self._ready.popleft(), effects)
+        self.groups.finish(now_ms if horizon_ms is None else horizon_ms, effects)
         return effects
 
     def next_timer_ms(self, now_ms: int) -> int:
         """Return how long `step` has nothing to do if no event comes."""
-        if self._ready:
+        if self.busy:
             return 0
-        due = self._retention_due_ms
-        return 1_000 if due is None else max(0, min(60_000, due - now_ms))
+        due = [at for at in (self._retention_due_ms, self.groups.next_ms()) if at is not None]
+        return max(0, min(60_000, min(due, default=now_ms + 1_000) - now_ms))
 
     # -- events ------------------------------------------------------------------------------------
 
@@ -122,7 +136,10 @@ class Control:
                     request = Request(
                         token, key, version, client_id, message, peer, local, listener
                     )
-                    self._start(self._task(request))
+                    if key in coordinator.APIS:
+                        self.groups.request(request)
+                    else:
+                        self._start(self._task(request))
                 except Exception as error:  # noqa: BLE001 - one request must not end the broker
                     self._fail(f"request {key} version {version} of {peer[0]}", error)
                     effects.append(("close", token))
@@ -130,6 +147,12 @@ class Control:
                 self._resume(number, error)
             case ("files_done", number, results):
                 self._resume(number, [FileResult(*result) for result in results])
+            case ("loaded", number, error, offsets, groups, size):
+                self.groups.loaded(number, error, offsets, groups, size)
+            case ("trimmed", number, error):
+                self.groups.trimmed(number, error)
+            case ("append_failed", topic_id, partition, reason):
+                self.groups.append_failed(topic_id, partition, reason)
             case ("dir_offline", reason):
                 self.offline = reason
             case _:
@@ -204,6 +227,8 @@ class Control:
             decision = topics.auto_create(self._world, names)
             return _Task(decision, lambda _: ("reply_metadata", request.token), _METADATA_LANE)
         decide, lane = _DECISIONS[request.api_key]
+        if request.api_key == FIND_COORDINATOR and self.groups.attach(fresh=False):
+            lane = None  # nothing to make: groups do not wait for administration
         return _Task(decide(self, request), lambda result: self._reply(request, result), lane)
 
     def _reply(self, request: Request, response: Any) -> Effect:
@@ -228,16 +253,28 @@ def _versioned(decide: Callable[[World, Any, int], Decision]) -> _Decide:
     return lambda control, request: decide(control._world, request.message, request.version)
 
 
+def _delete_topics(control: Control, request: Request) -> Decision:
+    response = yield from topics.delete_topics(control._world, request.message, request.version)
+    gone = [one.name for one in response.responses if one.name and not one.error_code]
+    control.groups.topics_deleted(gone)
+    return response
+
+
 #: API key: who decides, and in which lane.
 _DECISIONS: dict[int, tuple[_Decide, str | None]] = {
     10: (
-        lambda control, request: cluster.find_coordinator(
-            control._world, request.message, request.version, request.listener, request.local
+        lambda control, request: find_coordinator(
+            control._world,
+            control.groups,
+            request.message,
+            request.version,
+            request.listener,
+            request.local,
         ),
-        None,
+        _METADATA_LANE,
     ),
     19: (_versioned(topics.create_topics), _METADATA_LANE),
-    20: (_versioned(topics.delete_topics), _METADATA_LANE),
+    20: (_delete_topics, _METADATA_LANE),
     21: (_plain(records.delete_records_request), None),
     22: (
         lambda control, request: control._producer_ids.init_producer_id(

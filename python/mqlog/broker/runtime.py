@@ -92,10 +92,9 @@ class Runtime:
     def run(self) -> int:
         """Decide until `stop`; return the exit code."""
         while not self._stopping:
-            now = time.monotonic_ns() // 1_000_000
-            wait_s = self._control.next_timer_ms(now) / 1e3
-            events = self.native.poll(_POLL_EVENTS, wait_s)
-            effects = self._control.step(events, time.monotonic_ns() // 1_000_000)
+            wait_s = self._control.next_timer_ms(self.native.mono_ms()) / 1e3
+            events, horizon_ms = self.native.poll(_POLL_EVENTS, wait_s)
+            effects = self._control.step(events, self.native.mono_ms(), horizon_ms)
             if effects:
                 self.native.submit(effects)
             if self._control.offline and not self._may_stay():

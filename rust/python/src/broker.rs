@@ -112,22 +112,24 @@ impl Broker {
         facts(py, &broker)
     }
 
-    /// At most `max_events` events; waits for the first at most `timeout_s` seconds, or until
-    /// `wake`.
+    /// At most `max_events` events, and the horizon in ms: all that arrived before it are in these
+    /// or earlier ones. Waits for the first at most `timeout_s` seconds, or until `wake`.
     fn poll<'py>(
         &self,
         py: Python<'py>,
         max_events: usize,
         timeout_s: f64,
-    ) -> PyResult<Vec<Bound<'py, PyTuple>>> {
-        self.check_pid()?;
+    ) -> PyResult<(Vec<Bound<'py, PyTuple>>, u64)> {
+        let broker = self.running()?;
         let timeout = if timeout_s.is_nan() { 0.0 } else { timeout_s };
         let timeout = Duration::from_secs_f64(timeout.clamp(0.0, LONGEST_POLL));
-        let events = py.detach(|| self.queue.take(max_events, timeout));
-        events
+        let clock = || broker.mono_ns();
+        let (events, horizon_ns) = py.detach(|| self.queue.take(max_events, timeout, clock));
+        let events = events
             .into_iter()
             .map(|event| control_values::event(py, event))
-            .collect()
+            .collect::<PyResult<_>>()?;
+        Ok((events, horizon_ns / 1_000_000))
     }
 
     /// Carries effects out, in order. ValueError if one is none; nothing of the list is done then.
@@ -139,6 +141,11 @@ impl Broker {
             .collect::<PyResult<_>>()?;
         py.detach(|| effects.into_iter().for_each(|effect| effect.run(&broker)));
         Ok(())
+    }
+
+    /// Now, in ms of the clock of `poll`'s horizon.
+    fn mono_ms(&self) -> PyResult<u64> {
+        Ok(self.running()?.mono_ns() / 1_000_000)
     }
 
     /// Ends the `poll` that waits, or the next one. Any thread, any time.

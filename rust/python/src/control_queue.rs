@@ -31,8 +31,14 @@ impl ControlPlane for ControlQueue {
 }
 
 impl ControlQueue {
-    /// At most `max` events; waits for one until `timeout` or `wake`.
-    pub fn take(&self, max: usize, timeout: Duration) -> Vec<ControlEvent> {
+    /// At most `max` events; waits for one until `timeout` or `wake`. With the horizon: when the
+    /// oldest request that is left arrived, or, if none is left, `clock` now.
+    pub fn take(
+        &self,
+        max: usize,
+        timeout: Duration,
+        clock: impl Fn() -> u64,
+    ) -> (Vec<ControlEvent>, u64) {
         let nothing = |state: &mut State| state.events.is_empty() && !state.woken;
         let mut state = if timeout.is_zero() {
             self.lock()
@@ -44,7 +50,13 @@ impl ControlQueue {
         };
         state.woken = false;
         let count = state.events.len().min(max);
-        state.events.drain(..count).collect()
+        let taken = state.events.drain(..count).collect();
+        let oldest = state.events.iter().find_map(|event| match event {
+            ControlEvent::Request(request) => Some(request.arrival_ns),
+            _ => None,
+        });
+        // Under the lock: what arrives later is after the horizon.
+        (taken, oldest.unwrap_or_else(clock))
     }
 
     /// Ends the `take` that waits, or the next one.

@@ -3,11 +3,11 @@
 //! The tuples are written down in `_native.pyi`.
 
 use mqlog_meta::{MetaRecord, TopicId};
-use mqlog_server::{Broker, ControlEvent, ControlRequest, FileOp};
+use mqlog_server::{Broker, ControlEvent, ControlRequest, FileOp, Replay};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
 /// One event as a tuple that begins with its name.
 pub fn event(py: Python<'_>, event: ControlEvent) -> PyResult<Bound<'_, PyTuple>> {
@@ -25,8 +25,41 @@ pub fn event(py: Python<'_>, event: ControlEvent) -> PyResult<Bound<'_, PyTuple>
                 .collect();
             ("files_done", id, results).into_pyobject(py)
         }
+        ControlEvent::Loaded { id, result } => loaded_tuple(py, id, result),
+        ControlEvent::Trimmed { id, result } => ("trimmed", id, result.err()).into_pyobject(py),
+        ControlEvent::AppendFailed {
+            topic_id,
+            partition,
+            reason,
+        } => (
+            "append_failed",
+            PyBytes::new(py, &topic_id),
+            partition,
+            reason,
+        )
+            .into_pyobject(py),
         ControlEvent::DirOffline(reason) => ("dir_offline", reason).into_pyobject(py),
     }
+}
+
+fn loaded_tuple(
+    py: Python<'_>,
+    id: u64,
+    result: Result<Replay, String>,
+) -> PyResult<Bound<'_, PyTuple>> {
+    let (error, replay) = match result {
+        Ok(replay) => (None, replay),
+        Err(error) => (Some(error), Replay::default()),
+    };
+    let offsets = PyList::empty(py);
+    for (group, topic, index, value) in replay.offsets {
+        offsets.append((group, topic, index, PyBytes::new(py, &value)))?;
+    }
+    let groups = PyList::empty(py);
+    for (group, value) in replay.groups {
+        groups.append((group, PyBytes::new(py, &value)))?;
+    }
+    ("loaded", id, error, offsets, groups, replay.bytes).into_pyobject(py)
 }
 
 fn request_tuple(py: Python<'_>, request: ControlRequest) -> PyResult<Bound<'_, PyTuple>> {
@@ -52,6 +85,11 @@ pub enum Effect {
     Close(u64),
     Propose(u64, Vec<MetaRecord>),
     Files(u64, Vec<FileOp>),
+    Append(TopicId, i32, PyBackedBytes),
+    ReplyAfter(u64, PyBackedBytes, TopicId, Vec<i32>),
+    Load(u64, TopicId, i32),
+    Mark(TopicId, i32),
+    Trim(u64, TopicId, i32),
 }
 
 impl Effect {
@@ -63,19 +101,48 @@ impl Effect {
             Effect::Close(token) => drop(broker.close(token)),
             Effect::Propose(id, records) => broker.propose(id, records),
             Effect::Files(id, operations) => broker.files(id, operations),
+            Effect::Append(topic_id, index, batch) => broker.append(topic_id, index, &*batch),
+            Effect::ReplyAfter(token, body, topic_id, indexes) => {
+                broker.reply_after(token, &*body, topic_id, &indexes);
+            }
+            Effect::Load(id, topic_id, index) => broker.load(id, topic_id, index),
+            Effect::Mark(topic_id, index) => broker.mark(topic_id, index),
+            Effect::Trim(id, topic_id, index) => broker.trim(id, topic_id, index),
         }
     }
 }
 
 /// An effect from its tuple.
 pub fn effect(tuple: &Bound<'_, PyTuple>) -> PyResult<Effect> {
-    let number: u64 = tuple.get_item(1)?.extract()?;
+    let number = || -> PyResult<u64> { tuple.get_item(1)?.extract() };
     Ok(match name(tuple)?.as_str() {
-        "reply" => Effect::Reply(number, tuple.get_item(2)?.extract()?),
-        "reply_metadata" => Effect::ReplyMetadata(number),
-        "close" => Effect::Close(number),
-        "propose" => Effect::Propose(number, list(tuple, record)?),
-        "files" => Effect::Files(number, list(tuple, file_op)?),
+        "reply" => Effect::Reply(number()?, tuple.get_item(2)?.extract()?),
+        "reply_metadata" => Effect::ReplyMetadata(number()?),
+        "close" => Effect::Close(number()?),
+        "propose" => Effect::Propose(number()?, list(tuple, record)?),
+        "files" => Effect::Files(number()?, list(tuple, file_op)?),
+        "append" => {
+            let (_, topic_id, index, batch): (String, TopicId, i32, PyBackedBytes) =
+                tuple.extract()?;
+            Effect::Append(topic_id, index, batch)
+        }
+        "reply_after" => {
+            type Fields = (String, u64, PyBackedBytes, TopicId, Vec<i32>);
+            let (_, token, body, topic_id, indexes): Fields = tuple.extract()?;
+            Effect::ReplyAfter(token, body, topic_id, indexes)
+        }
+        "load" => {
+            let (_, id, topic_id, index): (String, u64, TopicId, i32) = tuple.extract()?;
+            Effect::Load(id, topic_id, index)
+        }
+        "mark" => {
+            let (_, topic_id, index): (String, TopicId, i32) = tuple.extract()?;
+            Effect::Mark(topic_id, index)
+        }
+        "trim" => {
+            let (_, id, topic_id, index): (String, u64, TopicId, i32) = tuple.extract()?;
+            Effect::Trim(id, topic_id, index)
+        }
         other => return Err(unknown("effect", other)),
     })
 }

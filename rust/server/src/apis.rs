@@ -13,12 +13,20 @@ pub(crate) enum Answerer {
     Control,
 }
 
-const SERVED: [(ApiKey, Answerer); 20] = [
+const SERVED: [(ApiKey, Answerer); 30] = [
     (ApiKey::Produce, Answerer::Data),
     (ApiKey::Fetch, Answerer::Data),
     (ApiKey::ListOffsets, Answerer::Data),
     (ApiKey::Metadata, Answerer::Data),
+    (ApiKey::OffsetCommit, Answerer::Control),
+    (ApiKey::OffsetFetch, Answerer::Control),
     (ApiKey::FindCoordinator, Answerer::Control),
+    (ApiKey::JoinGroup, Answerer::Control),
+    (ApiKey::Heartbeat, Answerer::Control),
+    (ApiKey::LeaveGroup, Answerer::Control),
+    (ApiKey::SyncGroup, Answerer::Control),
+    (ApiKey::DescribeGroups, Answerer::Control),
+    (ApiKey::ListGroups, Answerer::Control),
     (ApiKey::ApiVersions, Answerer::Data),
     (ApiKey::CreateTopics, Answerer::Control),
     (ApiKey::DeleteTopics, Answerer::Control),
@@ -29,7 +37,9 @@ const SERVED: [(ApiKey, Answerer); 20] = [
     (ApiKey::AlterConfigs, Answerer::Control),
     (ApiKey::DescribeLogDirs, Answerer::Control),
     (ApiKey::CreatePartitions, Answerer::Control),
+    (ApiKey::DeleteGroups, Answerer::Control),
     (ApiKey::IncrementalAlterConfigs, Answerer::Control),
+    (ApiKey::OffsetDelete, Answerer::Control),
     (ApiKey::DescribeCluster, Answerer::Control),
     (ApiKey::DescribeProducers, Answerer::Control),
     (ApiKey::ListConfigResources, Answerer::Control),

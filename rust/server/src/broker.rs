@@ -20,6 +20,7 @@ use crate::core::Core;
 use crate::executor::{self, Executor};
 use crate::faults::Faults;
 use crate::files::{self, FileOp};
+use crate::ledger;
 use crate::mailbox::{lock, order, Letter};
 use crate::router::Router;
 use crate::stats::StatsSnapshot;
@@ -219,6 +220,39 @@ impl Broker {
                 .control
                 .submit(ControlEvent::Proposed { id, result });
         }
+    }
+
+    /// Appends a coordinator's batch; one that fails is told by [`ControlEvent::AppendFailed`].
+    pub fn append(&self, topic_id: TopicId, partition: i32, batch: impl Into<Vec<u8>>) {
+        ledger::append(&self.core, topic_id, partition, batch.into());
+    }
+
+    /// As [`Broker::reply`], once all that was appended to these partitions is durable. If that
+    /// fails the connection is closed.
+    pub fn reply_after(
+        &self,
+        token: u64,
+        body: impl Into<Vec<u8>>,
+        topic_id: TopicId,
+        partitions: &[i32],
+    ) {
+        ledger::reply_after(&self.core, token, body.into(), topic_id, partitions);
+    }
+
+    /// Reads a coordinator's log; [`ControlEvent::Loaded`] tells what it holds.
+    pub fn load(&self, id: u64, topic_id: TopicId, partition: i32) {
+        ledger::load(&self.core, id, topic_id, partition);
+    }
+
+    /// Remembers where a coordinator's log ends now.
+    pub fn mark(&self, topic_id: TopicId, partition: i32) {
+        ledger::mark(&self.core, topic_id, partition);
+    }
+
+    /// Removes what lies below the mark once all that was appended since is durable;
+    /// [`ControlEvent::Trimmed`] tells when.
+    pub fn trim(&self, id: u64, topic_id: TopicId, partition: i32) {
+        ledger::trim(&self.core, id, topic_id, partition);
     }
 
     /// Does file operations in the pool, in order; [`ControlEvent::FilesDone`] tells the results.

@@ -5,6 +5,10 @@
 
 use std::net::SocketAddr;
 
+use mqlog_log::TopicId;
+
+use crate::replay::Replay;
+
 /// What the broker asks for decisions. `submit` is called on I/O threads: it must not block.
 pub trait ControlPlane: Send + Sync {
     /// Takes one event. Order is the order of arrival per connection.
@@ -57,6 +61,29 @@ pub enum ControlEvent {
         id: u64,
         /// One result per operation: its value (a new log start, ...), or error code and message.
         results: Vec<Result<i64, (i16, String)>>,
+    },
+    /// A coordinator's log has been read.
+    Loaded {
+        /// The id given to `Broker::load`.
+        id: u64,
+        /// What it holds, or why it cannot be read.
+        result: Result<Replay, String>,
+    },
+    /// What lay below a mark is gone.
+    Trimmed {
+        /// The id given to `Broker::trim`.
+        id: u64,
+        /// Why it is not.
+        result: Result<(), String>,
+    },
+    /// Nothing is appended to this partition, and nobody hears of what it held, until it is loaded.
+    AppendFailed {
+        /// Topic.
+        topic_id: TopicId,
+        /// Partition.
+        partition: i32,
+        /// What happened.
+        reason: String,
     },
     /// The data directory went offline; nothing can be appended any more.
     DirOffline(String),

@@ -12,6 +12,7 @@ use crate::budget::Budget;
 use crate::config::BrokerConfig;
 use crate::control::ControlPlane;
 use crate::faults::Faults;
+use crate::ledger::Ledgers;
 use crate::mailbox::Tokens;
 use crate::router::Router;
 use crate::session::SessionCache;
@@ -34,6 +35,7 @@ pub(crate) struct Core {
     pub(crate) control: Arc<dyn ControlPlane>,
     pub(crate) stats: Stats,
     pub(crate) tokens: Tokens,
+    pub(crate) ledgers: Ledgers,
     pub(crate) sessions: SessionCache,
     pub(crate) budget: Budget,
     pub(crate) faults: Faults,
@@ -63,6 +65,7 @@ impl Core {
             control,
             stats: Stats::default(),
             tokens: Tokens::default(),
+            ledgers: Ledgers::default(),
             sessions: SessionCache::new(limits.fetch_session_slots),
             budget: Budget::new(limits.queued_max_request_bytes),
             faults: Faults::default(),

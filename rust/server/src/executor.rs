@@ -92,6 +92,7 @@ fn apply(core: &Core, log: &mut MetaLog, records: &[MetaRecord]) -> Result<(), S
     core.router.store(Arc::new(router));
     for id in removed {
         core.dir.delete_topic(id);
+        core.ledgers.forget(id);
     }
     Ok(())
 }

@@ -19,6 +19,7 @@
 //! | `metadata`, `api_versions`, `list_offsets`, `offset_for_leader_epoch` | the small answers |
 //! | `park`, `mailbox`, `control` | requests that others answer |
 //! | `executor`, `router`, `topic_config`, `files` | metadata made durable and published |
+//! | `ledger`, `replay` | a coordinator's log: answers that wait for it, and what it holds |
 //! | `broker` | start, handle, end |
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -39,6 +40,7 @@ mod faults;
 mod fetch;
 mod fetch_answer;
 mod files;
+mod ledger;
 mod list_offsets;
 mod lookup;
 mod mailbox;
@@ -51,6 +53,7 @@ mod produce;
 mod produce_answer;
 mod produce_rules;
 mod recv;
+mod replay;
 mod router;
 mod session;
 mod stats;
@@ -63,4 +66,5 @@ pub use config::{BrokerConfig, ConfigError, Limits, Listener};
 pub use control::{ControlEvent, ControlPlane, ControlRequest, NoControl};
 pub use faults::Faults;
 pub use files::FileOp;
+pub use replay::Replay;
 pub use stats::{Counter, Stats, StatsSnapshot};
