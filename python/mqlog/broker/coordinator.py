@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mqlog.broker import codes, committed, group_admin, membership
+from mqlog.broker import codes, committed, group_admin, membership, rebalance
 from mqlog.broker.group_log import TOPIC, partition_of
 from mqlog.broker.shard import GroupSettings, Shard
 from mqlog.broker.timers import Timer, Timers
@@ -413,7 +413,7 @@ def _refused(request: Request, code: int) -> Any:
         case 8:
             return committed.commit_refused(request, code)
         case 11:
-            return membership.join_refused(request.message.member_id, code)
+            return rebalance.join_refused(request.message.member_id, code)
         case 12:
             return HeartbeatResponse(error_code=code)
         case 13:

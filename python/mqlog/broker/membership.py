@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mqlog.broker import codes
+from mqlog.broker import codes, rebalance
 from mqlog.broker.codes import Refusal
 from mqlog.broker.group import Group, Member, State
 from mqlog.broker.timers import Timer
 from mqlog.protocol.heartbeat import HeartbeatResponse
-from mqlog.protocol.join_group import JoinGroupResponse
 from mqlog.protocol.leave_group import LeaveGroupResponse
 from mqlog.protocol.sync_group import SyncGroupResponse
 
@@ -36,12 +35,7 @@ def join(shard: Shard, request: Any) -> None:
     try:
         _join(shard, request, message)
     except Refusal as refusal:
-        shard.answer(request, join_refused(message.member_id, refusal.code))
-
-
-def join_refused(member_id: str, code: int) -> JoinGroupResponse:
-    """Say why a member cannot join."""
-    return JoinGroupResponse(error_code=code, member_id=member_id)
+        shard.answer(request, rebalance.join_refused(message.member_id, refusal.code))
 
 
 def _join(shard: Shard, request: Any, message: Any) -> None:
@@ -57,7 +51,7 @@ def _join(shard: Shard, request: Any, message: Any) -> None:
         group = shard.make_group(message.group_id)
     if not _has_room(group, message.member_id, settings.max_size):
         group.remove(message.member_id)
-        shard.answer(request, join_refused("", codes.GROUP_MAX_SIZE_REACHED))
+        shard.answer(request, rebalance.join_refused("", codes.GROUP_MAX_SIZE_REACHED))
         return
     protocols = [(one.name, one.metadata) for one in message.protocols]
     if not group.accepts(message.protocol_type, protocols):
@@ -95,7 +89,7 @@ def _join_new(shard: Shard, group: Group, request: Any, protocols: list[tuple[st
     timer = Timer(shard.timers, lambda now_ms: _pending_expired(shard, group, member_id))
     timer.set(shard.now_ms + request.message.session_timeout_ms)
     group.pending[member_id] = timer
-    shard.answer(request, join_refused(member_id, codes.MEMBER_ID_REQUIRED))
+    shard.answer(request, rebalance.join_refused(member_id, codes.MEMBER_ID_REQUIRED))
 
 
 def _timeouts(message: Any) -> tuple[int, int]:
@@ -116,8 +110,8 @@ def _add(
     member.is_new = True
     group.add(member, message.protocol_type)
     group.await_join(member, request)
-    _watch(shard, group, member, NEW_MEMBER_TIMEOUT_MS)
-    _rebalance_or_complete(shard, group)
+    rebalance.watch(shard, group, member, NEW_MEMBER_TIMEOUT_MS)
+    rebalance.rebalance_or_complete(shard, group)
 
 
 def _join_again(
@@ -130,20 +124,20 @@ def _join_again(
     same = member.protocols == protocols
     if group.state is State.COMPLETING and same:
         # It may have missed the answer to its JoinGroup.
-        shard.answer(request, _joined(group, member))
+        shard.answer(request, rebalance.joined(group, member))
     elif group.state is State.STABLE and same and group.leader != member.member_id:
-        shard.answer(request, _joined(group, member))
+        shard.answer(request, rebalance.joined(group, member))
     else:
         # A leader joins again when only it knows why the assignment has to change.
         group.update(member, _timeouts(message), protocols)
         _await_join(shard, group, member, request)
-        _rebalance_or_complete(shard, group)
+        rebalance.rebalance_or_complete(shard, group)
 
 
 def _await_join(shard: Shard, group: Group, member: Member, request: Any) -> None:
     before = group.await_join(member, request)
     if before is not None:
-        shard.answer(before, join_refused(member.member_id, codes.REBALANCE_IN_PROGRESS))
+        shard.answer(before, rebalance.join_refused(member.member_id, codes.REBALANCE_IN_PROGRESS))
 
 
 def _replace_static(
@@ -156,11 +150,11 @@ def _replace_static(
     _fence(shard, group, member)
     group.rename(old_id, member_id)
     group.update(member, _timeouts(message), protocols)
-    _watch(shard, group, member, member.session_timeout_ms)
+    rebalance.watch(shard, group, member, member.session_timeout_ms)
     if group.state is State.STABLE and group.choose_protocol() == group.protocol:
         if not shard.save(group):
             raise Refusal(codes.UNKNOWN_SERVER_ERROR, None)
-        answer = _joined(group, member)
+        answer = rebalance.joined(group, member)
         if request.version >= _SKIP_ASSIGNMENT:
             answer.skip_assignment = leader == old_id
         else:
@@ -169,136 +163,16 @@ def _replace_static(
         shard.answer(request, answer)
         return
     group.await_join(member, request)
-    _rebalance_or_complete(shard, group)
+    rebalance.rebalance_or_complete(shard, group)
 
 
 def _fence(shard: Shard, group: Group, member: Member) -> None:
     waiting = group.take_join(member)
     if waiting is not None:
-        shard.answer(waiting, join_refused(member.member_id, codes.FENCED_INSTANCE_ID))
+        shard.answer(waiting, rebalance.join_refused(member.member_id, codes.FENCED_INSTANCE_ID))
     if member.syncing is not None:
         shard.answer(member.syncing, SyncGroupResponse(error_code=codes.FENCED_INSTANCE_ID))
         member.syncing = None
-
-
-def _joined(group: Group, member: Member) -> JoinGroupResponse:
-    answer = JoinGroupResponse(
-        generation_id=group.generation,
-        protocol_type=group.protocol_type,
-        protocol_name=group.protocol,
-        leader=group.leader or "",
-        member_id=member.member_id,
-    )
-    if group.leader == member.member_id:
-        answer.members = [
-            JoinGroupResponse.JoinGroupResponseMember(
-                one.member_id, one.instance_id, one.metadata(group.protocol)
-            )
-            for one in group.members.values()
-        ]
-    return answer
-
-
-# -- rebalances ------------------------------------------------------------------------------------
-
-
-def _rebalance_or_complete(shard: Shard, group: Group) -> None:
-    if group.state is State.PREPARING:
-        _maybe_complete(shard, group)
-    else:
-        prepare_rebalance(shard, group)
-
-
-def _maybe_complete(shard: Shard, group: Group) -> None:
-    preparing = group.state is State.PREPARING
-    if preparing and group.all_joined and group.previous is not State.EMPTY:
-        _complete_join(shard, group)
-
-
-def prepare_rebalance(shard: Shard, group: Group) -> None:
-    """Have all members join again."""
-    if group.state is State.COMPLETING:
-        _assign(shard, group, {}, codes.REBALANCE_IN_PROGRESS)
-    if group.sync_timer is not None:
-        group.sync_timer.stop()
-    first = group.state is State.EMPTY
-    group.move(State.PREPARING, shard.wall_ms)
-    if first:
-        # Others of the same start are about to come.
-        group.newcomers = False
-        delay = shard.settings.initial_delay_ms
-        _wait_for_first(shard, group, delay, max(group.rebalance_timeout_ms - delay, 0))
-    elif group.all_joined:
-        _complete_join(shard, group)
-    else:
-        _wait_for_joins(shard, group)
-
-
-def _wait_for_first(shard: Shard, group: Group, delay_ms: int, remaining_ms: int) -> None:
-    def over(now_ms: int) -> None:
-        if group.newcomers and remaining_ms > 0:
-            group.newcomers = False
-            again = min(shard.settings.initial_delay_ms, remaining_ms)
-            _wait_for_first(shard, group, again, max(remaining_ms - delay_ms, 0))
-        else:
-            _complete_join(shard, group)
-
-    _set_join_timer(shard, group, over, delay_ms)
-
-
-def _wait_for_joins(shard: Shard, group: Group) -> None:
-    _set_join_timer(
-        shard, group, lambda now_ms: _complete_join(shard, group), group.rebalance_timeout_ms
-    )
-
-
-def _set_join_timer(shard: Shard, group: Group, fire: Any, delay_ms: int) -> None:
-    if group.join_timer is None:
-        group.join_timer = Timer(shard.timers, fire)
-    group.join_timer.fire = fire
-    group.join_timer.set(shard.now_ms + delay_ms)
-
-
-def _complete_join(shard: Shard, group: Group) -> None:
-    """Begin the next generation with those who joined; static members stay in any case."""
-    if group.join_timer is not None:
-        group.join_timer.stop()
-    late = [one for one in group.members.values() if one.joining is None]
-    for one in late:
-        if one.instance_id is None:
-            group.remove(one.member_id)
-    if group.members and not group.elect_joined_leader():
-        _wait_for_joins(shard, group)  # only static members are left, and none has come
-        return
-    group.next_generation(shard.wall_ms)
-    if not group.members:
-        shard.save(group)
-        return
-    for member in group.members.values():
-        waiting = group.take_join(member)
-        if waiting is not None:
-            shard.answer(waiting, _joined(group, member))
-        _watch(shard, group, member, member.session_timeout_ms)
-        member.is_new = False
-        group.unsynced.add(member.member_id)
-    _wait_for_syncs(shard, group)
-
-
-def _wait_for_syncs(shard: Shard, group: Group) -> None:
-    generation = group.generation
-
-    def over(now_ms: int) -> None:
-        settled = group.state in (State.COMPLETING, State.STABLE)
-        if generation != group.generation or not settled or not group.unsynced:
-            return
-        for member_id in list(group.unsynced):
-            group.remove(member_id)
-        prepare_rebalance(shard, group)
-
-    if group.sync_timer is None:
-        group.sync_timer = Timer(shard.timers, over)
-    group.sync_timer.fire = over
-    group.sync_timer.set(shard.now_ms + group.rebalance_timeout_ms)
 
 
 # -- SyncGroup -------------------------------------------------------------------------------------
@@ -328,7 +202,7 @@ def _sync(shard: Shard, request: Any, message: Any) -> None:
     if not group.unsynced and group.sync_timer is not None:
         group.sync_timer.stop()
     if group.state is State.STABLE:
-        shard.answer(request, _synced(group, member))
+        shard.answer(request, rebalance.synced(group, member))
         return
     before, member.syncing = member.syncing, request
     if before is not None:
@@ -344,31 +218,11 @@ def _lead(shard: Shard, group: Group, assignments: Any) -> None:
         member.assignment = given.get(member.member_id, b"")
     group.move(State.STABLE, shard.wall_ms)
     if shard.save(group):
-        _assign(shard, group, given, codes.NONE)
+        rebalance.assign(shard, group, given, codes.NONE)
     else:
         group.move(State.COMPLETING, shard.wall_ms)
-        _assign(shard, group, {}, codes.UNKNOWN_SERVER_ERROR)
-        prepare_rebalance(shard, group)
-
-
-def _assign(shard: Shard, group: Group, given: dict[str, bytes], code: int) -> None:
-    """Give each member its part, and answer those who wait for it."""
-    for member in group.members.values():
-        member.assignment = given.get(member.member_id, b"")
-        waiting, member.syncing = member.syncing, None
-        if waiting is not None:
-            answer = _synced(group, member) if code == codes.NONE else SyncGroupResponse()
-            answer.error_code = code
-            shard.answer(waiting, answer)
-            _watch(shard, group, member, member.session_timeout_ms)
-
-
-def _synced(group: Group, member: Member) -> SyncGroupResponse:
-    return SyncGroupResponse(
-        protocol_type=group.protocol_type,
-        protocol_name=group.protocol,
-        assignment=member.assignment,
-    )
+        rebalance.assign(shard, group, {}, codes.UNKNOWN_SERVER_ERROR)
+        rebalance.prepare_rebalance(shard, group)
 
 
 # -- Heartbeat -------------------------------------------------------------------------------------
@@ -385,7 +239,7 @@ def heartbeat(shard: Shard, request: Any) -> None:
             raise Refusal(codes.ILLEGAL_GENERATION, None)
         if group.state is State.EMPTY:
             raise Refusal(codes.UNKNOWN_MEMBER_ID, None)
-        _watch(shard, group, member, member.session_timeout_ms)
+        rebalance.watch(shard, group, member, member.session_timeout_ms)
         if group.state is State.PREPARING:
             code = codes.REBALANCE_IN_PROGRESS
     except Refusal as refusal:
@@ -397,56 +251,12 @@ def keep_alive(shard: Shard, group: Group, member_id: str) -> None:
     """Count a commit as a sign of life."""
     member = group.members.get(member_id)
     if member is not None and group.state in (State.STABLE, State.PREPARING):
-        _watch(shard, group, member, member.session_timeout_ms)
-
-
-def watch_all(shard: Shard, group: Group) -> None:
-    """Begin the sessions of a group that was loaded."""
-    for member in group.members.values():
-        _watch(shard, group, member, member.session_timeout_ms)
-    if len(group.members) > shard.settings.max_size:
-        prepare_rebalance(shard, group)
-
-
-def _watch(shard: Shard, group: Group, member: Member, timeout_ms: int) -> None:
-    if member.session is None:
-        member.session = Timer(
-            shard.timers, lambda now_ms: _session_over(shard, group, member.member_id)
-        )
-    member.session.set(shard.now_ms + timeout_ms)
-
-
-def _session_over(shard: Shard, group: Group, member_id: str) -> None:
-    member = group.members.get(member_id)
-    if member is None:
-        return
-    waits = member.joining is not None or member.syncing is not None
-    if member.is_new or not waits:
-        _remove(shard, group, member)
-        _after_removal(shard, group)
+        rebalance.watch(shard, group, member, member.session_timeout_ms)
 
 
 def _pending_expired(shard: Shard, group: Group, member_id: str) -> None:
     group.remove(member_id)
-    _maybe_complete(shard, group)
-
-
-def _remove(shard: Shard, group: Group, member: Member) -> None:
-    waiting, syncing = group.take_join(member), member.syncing
-    # It joins again if it is still there.
-    if waiting is not None:
-        shard.answer(waiting, join_refused("", codes.UNKNOWN_MEMBER_ID))
-    if syncing is not None:
-        member.syncing = None
-        shard.answer(syncing, SyncGroupResponse(error_code=codes.UNKNOWN_MEMBER_ID))
-    group.remove(member.member_id)
-
-
-def _after_removal(shard: Shard, group: Group) -> None:
-    if group.state in (State.STABLE, State.COMPLETING):
-        prepare_rebalance(shard, group)
-    else:
-        _maybe_complete(shard, group)
+    rebalance.maybe_complete(shard, group)
 
 
 # -- LeaveGroup ------------------------------------------------------------------------------------
@@ -474,7 +284,7 @@ def leave(shard: Shard, request: Any) -> None:
         ]
         gone = any(one.error_code == codes.NONE for one in answer.members)
     if gone:
-        _after_removal(shard, group)
+        rebalance.after_removal(shard, group)
     shard.answer(request, answer)
 
 
@@ -491,7 +301,7 @@ def _leave_one(shard: Shard, group: Group, member_id: str, instance_id: str | No
         member = check_member(group, member_id, instance_id)
     except Refusal as refusal:
         return refusal.code
-    _remove(shard, group, member)
+    rebalance.remove(shard, group, member)
     return codes.NONE
 
 

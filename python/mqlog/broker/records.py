@@ -8,6 +8,7 @@ from mqlog.broker import codes
 from mqlog.broker.config_types import split_list
 from mqlog.broker.configs import topic_entry
 from mqlog.broker.flow import RESOURCE_TOPIC, Decision, Files, delete_records
+from mqlog.broker.names import INTERNAL
 from mqlog.broker.topic_configs import TOPIC_CONFIGS
 from mqlog.broker.world import Image, World
 
@@ -30,6 +31,8 @@ def delete_records_request(world: World, request: Any) -> Decision:
             results.append(result)
             if topic is None or not 0 <= part.partition_index < len(topic.partitions):
                 result.error_code = codes.UNKNOWN_TOPIC_OR_PARTITION
+            elif asked.name in INTERNAL:
+                result.error_code = codes.INVALID_TOPIC_EXCEPTION
             elif refused:
                 result.error_code = codes.POLICY_VIOLATION
             elif part.offset < HIGH_WATERMARK:

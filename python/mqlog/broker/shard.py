@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from mqlog import _native
-from mqlog.broker import committed, membership
+from mqlog.broker import committed, rebalance
 from mqlog.broker.committed import Offsets
 from mqlog.broker.group import Group
 from mqlog.broker.group_log import (
@@ -158,7 +158,7 @@ class Shard:
             self.offsets.put(name, topic, partition, value)
             self._account(offset_key(name, topic, partition), None, value)
         for group in list(self.groups.values()):
-            membership.watch_all(self, group)
+            rebalance.watch_all(self, group)
 
     def batches(self) -> Iterator[bytes]:
         """Take the records out, as batches for the log."""

@@ -136,7 +136,7 @@ impl Partition {
         if self.shared.is_offline() {
             return Some(self.storage_error());
         }
-        if self.shared.is_full() && !self.is_metadata() {
+        if self.shared.is_full() && !self.is_metadata() && !self.config.load().essential {
             return Some(AppendError::Storage(Arc::from(
                 "the disk is full: free space or lower retention.ms or retention.bytes",
             )));

@@ -29,6 +29,8 @@ pub struct LogConfig {
     pub validate_records: bool,
     /// `cleanup.policy` holds `compact`: records need keys.
     pub compact: bool,
+    /// The broker's own: written from the reserve even when the disk is full.
+    pub essential: bool,
     /// `flush.ms`: how long written bytes may stay unflushed when nobody waits for them.
     pub flush_ms: i64,
     /// Producers remembered per partition; the longest idle one is forgotten beyond it.
@@ -50,6 +52,7 @@ impl Default for LogConfig {
             ts_after_max_ms: 3_600_000,
             validate_records: false,
             compact: false,
+            essential: false,
             flush_ms: 100,
             max_producers: 100_000,
         }

@@ -16,6 +16,7 @@ use mqlog_protocol::topic::TopicRef;
 
 use crate::control::ControlEvent;
 use crate::core::Core;
+use crate::metadata::internal;
 use crate::router::{Route, Router};
 use crate::threads;
 use crate::topic_config::log_config;
@@ -187,6 +188,7 @@ pub(crate) fn route(
     Some(Arc::new(Route {
         id: *id,
         name: topic.name.clone(),
+        internal: internal(&topic.name),
         config,
         partitions,
     }))

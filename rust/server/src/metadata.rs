@@ -219,7 +219,8 @@ fn offline(partition: &Partition) -> bool {
     partition.state() == State::Offline
 }
 
-fn internal(name: &str) -> bool {
+/// Whether only the broker writes to a topic of this name.
+pub(crate) fn internal(name: &str) -> bool {
     matches!(
         name,
         "__consumer_offsets" | "__transaction_state" | "__share_group_state"

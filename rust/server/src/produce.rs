@@ -18,7 +18,7 @@ use crate::close::Close;
 use crate::connection::{Connection, Io};
 use crate::core::Core;
 use crate::outbox::Outbox;
-use crate::produce_rules::{one_batch, request_fault, unknown, NONE};
+use crate::produce_rules::{one_batch, request_fault, unknown, ADMIN_CLIENT, INTERNAL, NONE};
 
 /// Produce requests of one connection that may wait for a flush at once.
 pub(crate) const MAX_PENDING: usize = 1024;
@@ -133,11 +133,14 @@ impl ProduceArena {
         let request =
             ProduceRequest::parse_into(version, bytes, scratch).map_err(|_| Close::Malformed)?;
         let fault = request_fault(&request);
+        let admin = header.client_id == Some(ADMIN_CLIENT);
         let router = core.router.load();
         let first_topic = self.topics.len();
         for (topic, partitions) in request.topics() {
             let route = router.get(topic);
             let first_part = self.parts.len();
+            let closed = route.is_some_and(|route| route.internal) && !admin;
+            let fault = fault.or(closed.then_some(INTERNAL));
             for one in partitions {
                 let found = match (fault, route.and_then(|route| route.partition(one.index))) {
                     (Some(fault), _) => Err(fault),

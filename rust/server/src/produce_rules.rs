@@ -13,6 +13,14 @@ pub(crate) const NONE: Fault = (
     "Produce requests must have a record batch per partition",
 );
 
+/// The answer for a topic that only the broker writes to.
+pub(crate) const INTERNAL: Fault = (
+    ErrorCode::InvalidTopicException,
+    "Cannot append to an internal topic",
+);
+/// The client that may write to internal topics all the same, as with Kafka.
+pub(crate) const ADMIN_CLIENT: &str = "__admin_client";
+
 /// Kafka's answer to a producer that may not use transactions, fatal for every client.
 pub(crate) const NO_TRANSACTIONS: ErrorCode = ErrorCode::TransactionalIdAuthorizationFailed;
 

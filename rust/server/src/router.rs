@@ -13,6 +13,8 @@ use mqlog_protocol::topic::TopicRef;
 pub(crate) struct Route {
     pub(crate) id: TopicId,
     pub(crate) name: Arc<str>,
+    /// Only the broker writes to it.
+    pub(crate) internal: bool,
     pub(crate) config: Arc<LogConfig>,
     /// By partition index.
     pub(crate) partitions: Vec<Arc<Partition>>,

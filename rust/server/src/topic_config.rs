@@ -11,6 +11,7 @@ use mqlog_log::LogConfig;
 use mqlog_meta::{Configs, Image, RESOURCE_BROKER, RESOURCE_TOPIC};
 
 use crate::config::{boolean, number, ConfigError};
+use crate::metadata::internal;
 
 /// Name of a topic setting, and its names as a broker-wide default, the first set one counting.
 /// The numbers are the factors to milliseconds of the broker's names.
@@ -54,7 +55,10 @@ const BROKER_NAMES: [(&str, &[(&str, i64)]); 13] = [
 
 /// The settings of one topic, resolved.
 pub fn log_config(topic: &str, image: &Image, raw: &BTreeMap<String, String>) -> LogConfig {
-    let mut config = LogConfig::default();
+    let mut config = LogConfig {
+        essential: internal(topic),
+        ..LogConfig::default()
+    };
     let own = image.configs(RESOURCE_TOPIC, topic);
     let cluster = image.configs(RESOURCE_BROKER, "");
     for (name, broker_names) in BROKER_NAMES {

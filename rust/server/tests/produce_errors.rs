@@ -152,3 +152,16 @@ fn unknown_partitions_and_topics_have_their_errors_by_name_and_by_id() {
         assert_eq!(code(&mut client, 13, &request), expected);
     }
 }
+
+#[test]
+fn only_the_broker_writes_to_internal_topics() {
+    let broker = Harness::os();
+    broker.create("__consumer_offsets", 1);
+    let mut client = broker.connect();
+    let request = produce("__consumer_offsets", -1, &[(0, batch(&["x"]))]);
+    assert_eq!(code(&mut client, VERSION, &request), 17);
+    let info = broker
+        .broker()
+        .partition_info(topic_id("__consumer_offsets"), 0);
+    assert_eq!(info.unwrap().log_end, 0);
+}

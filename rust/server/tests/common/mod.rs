@@ -88,6 +88,16 @@ impl Harness {
         harness
     }
 
+    /// One that was started by other means.
+    pub fn of(broker: Broker, control: Arc<Recorder>, config: BrokerConfig) -> Harness {
+        Harness {
+            broker: Some(broker),
+            control,
+            config,
+            proposals: AtomicU64::new(1),
+        }
+    }
+
     pub fn start(&mut self) {
         let started = Broker::start(self.config.clone(), self.control.clone());
         self.broker = Some(started.unwrap());
