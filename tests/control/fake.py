@@ -6,9 +6,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kafka.record.memory_records import MemoryRecords
-
 from mqlog import _native
+from mqlog._records import iter_batches
 from mqlog.broker.control import Codec, Control
 from mqlog.broker.settings import Given, Settings
 from mqlog.broker.world import Partition, Producer, Segment, Topic
@@ -231,10 +230,9 @@ class Broker:
             self._events.append(("append_failed", *at, "no space left"))
             return
         self.appends += 1
-        records = MemoryRecords(batch)
-        while (read := records.next_batch()) is not None:
-            read.validate_crc()
-            self.logs.setdefault(at, []).extend((one.key, one.value) for one in read)
+        for read in iter_batches(batch):
+            assert read.crc_is_valid
+            self.logs.setdefault(at, []).extend((one.key, one.value) for one in read.records())
 
     def _replay(self, at: tuple[bytes, int]) -> tuple[list[Any], list[Any], int]:
         """What the engine finds in a log: the last value of each key."""

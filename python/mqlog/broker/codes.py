@@ -38,6 +38,11 @@ MISMATCHED_ENDPOINT_TYPE = 114
 #: Kafka's text for a topic that is not there.
 NO_SUCH_TOPIC = "This server does not host this topic-partition."
 NO_SUCH_TOPIC_ID = "This server does not host this topic ID."
+#: Kafka's text for a request that makes no sense.
+BAD_REQUEST = (
+    "This most likely occurs because of a request being malformed by the client library or the "
+    "message was sent to an incompatible broker. See the broker logs for more details."
+)
 
 
 class Refusal(Exception):

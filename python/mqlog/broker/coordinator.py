@@ -413,7 +413,7 @@ def _refused(request: Request, code: int) -> Any:
         case 8:
             return committed.commit_refused(request, code)
         case 11:
-            return rebalance.join_refused(request.message.member_id, code)
+            return rebalance.join_refused(request, request.message.member_id, code)
         case 12:
             return HeartbeatResponse(error_code=code)
         case 13:

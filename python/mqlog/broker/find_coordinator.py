@@ -39,7 +39,7 @@ def find_coordinator(
         error, message = codes.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "No transactions here."
     elif request.key_type != KEY_GROUP:
         error = codes.INVALID_REQUEST
-        message = f"Coordinators of key type {request.key_type} are not served here."
+        message = codes.BAD_REQUEST
     elif not groups.attach(fresh=False):
         problem = yield Propose(_offsets_topic(world).records())
         if problem:

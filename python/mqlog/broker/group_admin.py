@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 #: READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS: nobody is refused anything.
 OPERATIONS = 3400
-_NOT_ASKED = -(2**31)
 _KIND = "classic"
 #: First version of DescribeGroups that says so when a group is not there (KIP-1043).
 _NOT_FOUND = 6
@@ -40,8 +39,9 @@ def listed(shards: Iterable[Shard], message: Any) -> ListGroupsResponse:
 
 def described(group: Group | None, name: str, version: int, operations: bool) -> Any:
     """Return what DescribeGroups says of one group."""
-    allowed = OPERATIONS if operations else _NOT_ASKED
-    one = DescribeGroupsResponse.DescribedGroup(group_id=name, authorized_operations=allowed)
+    one = DescribeGroupsResponse.DescribedGroup(group_id=name)
+    if operations and (group is not None or version < _NOT_FOUND):
+        one.authorized_operations = OPERATIONS
     if group is None:
         one.group_state = "Dead"
         if version >= _NOT_FOUND:
@@ -58,7 +58,7 @@ def described(group: Group | None, name: str, version: int, operations: bool) ->
             member.client_id,
             member.client_host,
             member.metadata(group.protocol) if stable else b"",
-            member.assignment if stable else b"",
+            member.assignment,
         )
         for member in group.members.values()
     ]

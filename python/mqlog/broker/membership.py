@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 NEW_MEMBER_TIMEOUT_MS = 5 * 60_000
 #: First version of JoinGroup that an id has to be fetched for, and that may skip the assignment.
 _KNOWN_MEMBER, _SKIP_ASSIGNMENT = 4, 9
+#: First version of LeaveGroup that names several members.
+_MANY_LEAVE = 3
 
 
 # -- JoinGroup -------------------------------------------------------------------------------------
@@ -35,7 +37,7 @@ def join(shard: Shard, request: Any) -> None:
     try:
         _join(shard, request, message)
     except Refusal as refusal:
-        shard.answer(request, rebalance.join_refused(message.member_id, refusal.code))
+        rebalance.refuse_join(shard, request, message.member_id, refusal.code)
 
 
 def _join(shard: Shard, request: Any, message: Any) -> None:
@@ -51,7 +53,7 @@ def _join(shard: Shard, request: Any, message: Any) -> None:
         group = shard.make_group(message.group_id)
     if not _has_room(group, message.member_id, settings.max_size):
         group.remove(message.member_id)
-        shard.answer(request, rebalance.join_refused("", codes.GROUP_MAX_SIZE_REACHED))
+        rebalance.refuse_join(shard, request, "", codes.GROUP_MAX_SIZE_REACHED)
         return
     protocols = [(one.name, one.metadata) for one in message.protocols]
     if not group.accepts(message.protocol_type, protocols):
@@ -89,7 +91,7 @@ def _join_new(shard: Shard, group: Group, request: Any, protocols: list[tuple[st
     timer = Timer(shard.timers, lambda now_ms: _pending_expired(shard, group, member_id))
     timer.set(shard.now_ms + request.message.session_timeout_ms)
     group.pending[member_id] = timer
-    shard.answer(request, rebalance.join_refused(member_id, codes.MEMBER_ID_REQUIRED))
+    rebalance.refuse_join(shard, request, member_id, codes.MEMBER_ID_REQUIRED)
 
 
 def _timeouts(message: Any) -> tuple[int, int]:
@@ -137,7 +139,9 @@ def _join_again(
 def _await_join(shard: Shard, group: Group, member: Member, request: Any) -> None:
     before = group.await_join(member, request)
     if before is not None:
-        shard.answer(before, rebalance.join_refused(member.member_id, codes.REBALANCE_IN_PROGRESS))
+        shard.answer(
+            before, rebalance.join_refused(before, member.member_id, codes.REBALANCE_IN_PROGRESS)
+        )
 
 
 def _replace_static(
@@ -169,7 +173,9 @@ def _replace_static(
 def _fence(shard: Shard, group: Group, member: Member) -> None:
     waiting = group.take_join(member)
     if waiting is not None:
-        shard.answer(waiting, rebalance.join_refused(member.member_id, codes.FENCED_INSTANCE_ID))
+        shard.answer(
+            waiting, rebalance.join_refused(waiting, member.member_id, codes.FENCED_INSTANCE_ID)
+        )
     if member.syncing is not None:
         shard.answer(member.syncing, SyncGroupResponse(error_code=codes.FENCED_INSTANCE_ID))
         member.syncing = None
@@ -268,24 +274,28 @@ def leave(shard: Shard, request: Any) -> None:
     try:
         group = _find(shard, message.group_id)
     except Refusal as refusal:
-        shard.answer(request, LeaveGroupResponse(error_code=refusal.code))
+        if refusal.code != codes.UNKNOWN_MEMBER_ID or request.version < _MANY_LEAVE:
+            answer.error_code = refusal.code
+        else:
+            answer.members = [_left(one, refusal.code) for one in message.members]
+        shard.answer(request, answer)
         return
-    if request.version < 3:
+    if request.version < _MANY_LEAVE:
         answer.error_code = _leave_one(shard, group, message.member_id, None)
         gone = answer.error_code == codes.NONE
     else:
         answer.members = [
-            LeaveGroupResponse.MemberResponse(
-                one.member_id,
-                one.group_instance_id,
-                _leave_one(shard, group, one.member_id, one.group_instance_id),
-            )
+            _left(one, _leave_one(shard, group, one.member_id, one.group_instance_id))
             for one in message.members
         ]
         gone = any(one.error_code == codes.NONE for one in answer.members)
     if gone:
         rebalance.after_removal(shard, group)
     shard.answer(request, answer)
+
+
+def _left(one: Any, code: int) -> LeaveGroupResponse.MemberResponse:
+    return LeaveGroupResponse.MemberResponse(one.member_id, one.group_instance_id, code)
 
 
 def _leave_one(shard: Shard, group: Group, member_id: str, instance_id: str | None) -> int:

@@ -17,10 +17,21 @@ from mqlog.protocol.sync_group import SyncGroupResponse
 if TYPE_CHECKING:
     from mqlog.broker.shard import Shard
 
+#: First version of JoinGroup with a null for no protocol.
+_NULL_PROTOCOL = 7
 
-def join_refused(member_id: str, code: int) -> JoinGroupResponse:
+
+def join_refused(request: Any, member_id: str, code: int) -> JoinGroupResponse:
     """Say why a member cannot join."""
-    return JoinGroupResponse(error_code=code, member_id=member_id)
+    answer = JoinGroupResponse(error_code=code, member_id=member_id)
+    if request.version >= _NULL_PROTOCOL:
+        answer.protocol_name = None
+    return answer
+
+
+def refuse_join(shard: Shard, request: Any, member_id: str, code: int) -> None:
+    """Tell a member that it cannot join."""
+    shard.answer(request, join_refused(request, member_id, code))
 
 
 def joined(group: Group, member: Member) -> JoinGroupResponse:
@@ -205,7 +216,7 @@ def remove(shard: Shard, group: Group, member: Member) -> None:
     waiting, syncing = group.take_join(member), member.syncing
     # It joins again if it is still there.
     if waiting is not None:
-        shard.answer(waiting, join_refused("", codes.UNKNOWN_MEMBER_ID))
+        refuse_join(shard, waiting, "", codes.UNKNOWN_MEMBER_ID)
     if syncing is not None:
         member.syncing = None
         shard.answer(syncing, SyncGroupResponse(error_code=codes.UNKNOWN_MEMBER_ID))
