@@ -10,7 +10,7 @@ from mqlog import _native
 from mqlog._records import iter_batches
 from mqlog.broker.control import Codec, Control
 from mqlog.broker.settings import Given, Settings
-from mqlog.broker.world import Partition, Producer, Segment, Topic
+from mqlog.broker.world import Partition, Producer, Segment, Shape, Topic
 
 PEER, LOCAL = ("192.0.2.7", 40_000), ("127.0.0.1", 9092)
 CODEC = Codec(_native.decode, _native.encode)
@@ -20,6 +20,10 @@ def _text(data: bytes, at: int) -> tuple[str, int]:
     """A string with its length before it, and where it ends."""
     end = at + 2 + int.from_bytes(data[at : at + 2], "big")
     return data[at + 2 : end].decode(), end
+
+
+def _shape(topic: Topic | None) -> Shape | None:
+    return None if topic is None else Shape(topic.topic_id, topic.name, len(topic.partitions))
 
 
 class Image:
@@ -40,6 +44,12 @@ class Image:
 
     def topic_by_id(self, topic_id: bytes) -> Topic | None:
         return self.topics.get(topic_id)
+
+    def shape(self, name: str) -> Shape | None:
+        return _shape(self.topic(name))
+
+    def shape_by_id(self, topic_id: bytes) -> Shape | None:
+        return _shape(self.topic_by_id(topic_id))
 
     def topic_names(self) -> list[str]:
         return sorted(topic.name for topic in self.topics.values())

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from mqlog.broker import codes, membership
 from mqlog.broker.codes import Refusal
 from mqlog.broker.group import CONSUMER, Group, State
-from mqlog.broker.group_log import Offset, decode_offset, encode_offset
+from mqlog.broker.group_log import Offset, decode_offset, encode_offset, topic_id_of
 from mqlog.protocol.offset_commit import OffsetCommitResponse
 from mqlog.protocol.offset_delete import OffsetDeleteResponse
 from mqlog.protocol.offset_fetch import OffsetFetchResponse
 
 if TYPE_CHECKING:
     from mqlog.broker.shard import Shard
-    from mqlog.broker.world import Image, Topic
+    from mqlog.broker.world import Image, Shape
 
 #: First versions of OffsetCommit with a code of its own for groups that are not there; of both
 #: APIs with topic ids; of OffsetFetch with several groups.
@@ -70,12 +70,12 @@ def commit(shard: Shard, request: Any, image: Image) -> None:
         for part in asked.partitions:
             if topic is None:
                 code = codes.UNKNOWN_TOPIC_ID if by_id else codes.UNKNOWN_TOPIC_OR_PARTITION
-            elif not 0 <= part.partition_index < len(topic.partitions):
+            elif not 0 <= part.partition_index < topic.partitions:
                 code = codes.UNKNOWN_TOPIC_OR_PARTITION
             elif group is None:
                 code = refused
             else:
-                code = _commit_one(shard, group.name, topic.name, part, message.retention_time_ms)
+                code = _commit_one(shard, group.name, topic, part, message.retention_time_ms)
             parts.append(
                 OffsetCommitResponse.OffsetCommitResponsePartition(part.partition_index, code)
             )
@@ -99,8 +99,8 @@ def commit_refused(request: Any, code: int) -> OffsetCommitResponse:
     return answer
 
 
-def _asked(image: Image, topic: Any, by_id: bool) -> Topic | None:
-    return image.topic_by_id(topic.topic_id) if by_id else image.topic(topic.name)
+def _asked(image: Image, topic: Any, by_id: bool) -> Shape | None:
+    return image.shape_by_id(topic.topic_id) if by_id else image.shape(topic.name)
 
 
 def _check_commit(shard: Shard, request: Any) -> Group:
@@ -126,7 +126,7 @@ def _check_commit(shard: Shard, request: Any) -> Group:
     return group
 
 
-def _commit_one(shard: Shard, group: str, topic: str, part: Any, retention_ms: int) -> int:
+def _commit_one(shard: Shard, group: str, topic: Shape, part: Any, retention_ms: int) -> int:
     metadata = part.committed_metadata or ""
     # Kafka counts Java characters, not bytes.
     if len(metadata.encode("utf-16-be", "surrogatepass")) // 2 > shard.settings.max_metadata:
@@ -134,8 +134,8 @@ def _commit_one(shard: Shard, group: str, topic: str, part: Any, retention_ms: i
     now_ms = shard.wall_ms
     expire_ms = -1 if retention_ms < 0 else now_ms + retention_ms
     epoch = part.committed_leader_epoch
-    value = Offset(part.committed_offset, epoch, metadata, now_ms, expire_ms)
-    shard.put_offset(group, topic, part.partition_index, encode_offset(value))
+    value = Offset(part.committed_offset, epoch, metadata, now_ms, expire_ms, topic.topic_id)
+    shard.put_offset(group, topic.name, part.partition_index, encode_offset(value))
     return codes.NONE
 
 
@@ -154,7 +154,7 @@ def fetch(shard: Shard, group_id: str, topics: Any, image: Image, by_id: bool) -
         for (name, index), value in held.items():
             by_topic[name].append(_found(index, value))
         for name, parts in by_topic.items():
-            topic = image.topic(name) if by_id else None
+            topic = image.shape(name) if by_id else None
             if by_id and topic is None:
                 continue
             topic_id = topic.topic_id if topic else bytes(16)
@@ -164,7 +164,7 @@ def fetch(shard: Shard, group_id: str, topics: Any, image: Image, by_id: bool) -
         return answer
     for asked in topics:
         topic_id = asked.topic_id if by_id else bytes(16)
-        topic = image.topic_by_id(topic_id) if by_id else None
+        topic = image.shape_by_id(topic_id) if by_id else None
         name = topic.name if topic else asked.name
         if by_id and topic is None:
             parts = [_refused(i, codes.UNKNOWN_TOPIC_ID) for i in asked.partition_indexes]
@@ -237,11 +237,11 @@ def delete(shard: Shard, request: Any, image: Image) -> None:
         return
     answer = OffsetDeleteResponse()
     for asked in message.topics:
-        topic = image.topic(asked.name)
+        topic = image.shape(asked.name)
         parts = []
         for part in asked.partitions:
             index, code = part.partition_index, codes.NONE
-            if topic is None or not 0 <= index < len(topic.partitions):
+            if topic is None or not 0 <= index < topic.partitions:
                 code = codes.UNKNOWN_TOPIC_OR_PARTITION
             elif group.members and group.subscribes(asked.name):
                 code = codes.GROUP_SUBSCRIBED_TO_TOPIC
@@ -266,6 +266,25 @@ def forget_topics(shard: Shard, names: Iterable[str]) -> None:
     ]
     for group, topic, index in doomed:
         shard.drop_offset(group, topic, index)
+
+
+def forget_strangers(shard: Shard, image: Image) -> None:
+    """Drop the offsets of topics that are gone, or are others of the same name now.
+
+    A deletion is forgotten if the process dies before the offsets are dropped.
+    """
+    ids: dict[str, bytes | None] = {}
+    doomed = []
+    for group, held in shard.offsets.of.items():
+        for (name, index), value in held.items():
+            if name not in ids:
+                topic = image.shape(name)
+                ids[name] = topic.topic_id if topic else None
+            known, written = ids[name], topic_id_of(value)
+            if known is None or (written is not None and written != known):
+                doomed.append((group, name, index))
+    for group, name, index in doomed:
+        shard.drop_offset(group, name, index)
 
 
 def expire(shard: Shard, name: str) -> None:

@@ -173,10 +173,12 @@ class Control:
             self._ready.append(task)
 
     def _fire_timers(self, now_ms: int) -> None:
+        due_ms = self._retention_due_ms
+        if self._retention_runs or (due_ms is not None and now_ms < due_ms):
+            return
         interval = self._world.settings.integer("log.retention.check.interval.ms")
-        if self._retention_due_ms is None:
+        if due_ms is None:
             self._retention_due_ms = now_ms + min(interval, 30_000)
-        if now_ms < self._retention_due_ms or self._retention_runs:
             return
         self._retention_due_ms = now_ms + interval
         self._retention_runs = True

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mqlog.broker import codes, committed, group_admin, membership, rebalance
 from mqlog.broker.group_log import TOPIC, partition_of
-from mqlog.broker.shard import GroupSettings, Shard
-from mqlog.broker.timers import Timer, Timers
+from mqlog.broker.shard import GroupSettings, Shard, Shared
+from mqlog.broker.timers import Alarm
 from mqlog.protocol.delete_groups import DeleteGroupsResponse
 from mqlog.protocol.describe_groups import DescribeGroupsResponse
 from mqlog.protocol.heartbeat import HeartbeatResponse
@@ -82,15 +82,15 @@ class Coordinator:
         self._settings = GroupSettings.of(world.settings)
         self._topic_id = b""
         self._places: list[Place] = []
-        self._timers = Timers()
+        self._shared = Shared(self._new_id)
+        self._timers = self._shared.timers
         self._jobs: deque[_Job] = deque()
         self._asked: dict[int, Place] = {}
         self._last_id = 0
         self._joint: list[tuple[Request, Any, list[int]]] = []
         self._effects: list[Effect] = []
-        self._now_ms = 0
         self._begun = False
-        self._expiry = Timer(self._timers, self._expire)
+        self._expiry = Alarm(self._timers, self._expire)
 
     # -- a step ------------------------------------------------------------------------------------
 
@@ -101,47 +101,42 @@ class Coordinator:
 
     def next_ms(self) -> int | None:
         """Return the next moment at which something may be due."""
-        timers = [self._timers, *(place.shard.timers for place in self._places if place.shard)]
-        due = [at for at in (one.next_ms() for one in timers) if at is not None]
-        return min(due, default=None)
+        return self._timers.next_ms()
 
     def begin(self, now_ms: int) -> None:
         """Begin a step; the first one loads what is there."""
-        self._now_ms = now_ms
+        self._shared.now_ms, self._shared.wall_ms = now_ms, self._world.now_ms()
         if not self._begun:
             self._begun = True
             self._expiry.set(now_ms + self._settings.expiry_interval_ms)
             self.attach(fresh=False)
-        wall_ms = self._world.now_ms()
-        for place in self._places:
-            if place.shard is not None:
-                place.shard.now_ms, place.shard.wall_ms = now_ms, wall_ms
 
     def finish(self, horizon_ms: int, effects: list[Effect]) -> None:
         """Fire timers up to the horizon, do a slice of what takes long, hand all effects over."""
-        self._timers.run(horizon_ms, self._now_ms)
-        for place in self._places:
-            if place.shard is not None:
-                place.shard.timers.run(horizon_ms, self._now_ms)
+        self._timers.run(horizon_ms)
+        self._flush(effects)
+        self._advance_job(effects)
+        if self._joint:
+            for request, response, indexes in self._joint:
+                self._reply(request, response, indexes, effects)
+            self._joint.clear()
+
+    def _flush(self, effects: list[Effect]) -> None:
+        """Hand over what shards have made, records before answers, and what is to be done."""
+        changed, self._shared.changed = self._shared.changed, []
+        for shard in changed:
+            place = self._places[shard.index] if shard.index < len(self._places) else None
+            if place is None or place.shard is not shard:
+                continue  # thrown away since: its log does not have what it decided
+            batches, answers = shard.take()
+            at = (self._topic_id, shard.index)
+            effects.extend(("append", *at, batch) for batch in batches)
+            for request, response in answers:
+                self._reply(request, response, [shard.index], effects)
+            if batches:
                 self._consider_rewrite(place)
         effects.extend(self._effects)
         self._effects.clear()
-        self._advance_job(effects)
-        for place in self._places:
-            self._flush(place, effects)
-        for request, response, indexes in self._joint:
-            self._reply(request, response, indexes, effects)
-        self._joint.clear()
-
-    def _flush(self, place: Place, effects: list[Effect]) -> None:
-        shard = place.shard
-        if shard is None:
-            return
-        at = (self._topic_id, place.index)
-        effects.extend(("append", *at, batch) for batch in shard.batches())
-        answers, shard.answers = shard.answers, []
-        for request, response in answers:
-            self._reply(request, response, [place.index], effects)
 
     def _reply(
         self, request: Request, response: Any, indexes: list[int], effects: list[Effect]
@@ -161,14 +156,17 @@ class Coordinator:
 
     def attach(self, *, fresh: bool) -> bool:
         """Take the topic over if it is there and not yet known; `fresh`: it was just made."""
-        topic = self._world.image().topic(TOPIC)
+        topic = self._world.image().shape(TOPIC)
+        if topic is None or topic.topic_id != self._topic_id:
+            for place in self._places:
+                self._throw_away(place)
         if topic is None:
             self._topic_id, self._places = b"", []
             return False
         if topic.topic_id == self._topic_id:
             return True
         self._topic_id = topic.topic_id
-        self._places = [Place(index) for index in range(len(topic.partitions))]
+        self._places = [Place(index) for index in range(topic.partitions)]
         for place in self._places:
             if fresh:
                 place.shard = self._new_shard(place.index)
@@ -177,16 +175,26 @@ class Coordinator:
         return True
 
     def _new_shard(self, index: int) -> Shard:
-        shard = Shard(index, self._settings, self._new_id)
-        shard.now_ms, shard.wall_ms = self._now_ms, self._world.now_ms()
-        return shard
+        return Shard(index, self._settings, self._shared)
 
     def _new_id(self) -> str:
         return str(uuid.UUID(bytes=self._world.new_topic_id()))
 
     def _load(self, place: Place) -> None:
-        place.shard, place.loading, place.rewriting = None, True, False
+        self._throw_away(place)
+        place.loading, place.rewriting = True, False
         self._effects.append(("load", self._ask(place), self._topic_id, place.index))
+
+    def _throw_away(self, place: Place) -> None:
+        """Forget a shard; whoever waits in it, for others or for an answer, asks again."""
+        shard, place.shard, place.loading = place.shard, None, False
+        if shard is None:
+            return
+        waiting = [*shard.parked(), *(request for request, _ in shard.answers)]
+        for request in waiting:
+            self._joint.append((request, _refused(request, codes.NOT_COORDINATOR), []))
+        for group in shard.groups.values():
+            group.stop_timers()
 
     def _ask(self, place: Place) -> int:
         self._last_id += 1
@@ -209,12 +217,10 @@ class Coordinator:
         except ValueError as problem:
             self._on_error(f"loading {TOPIC}-{place.index}", problem)
             place.loading = False
-            Timer(self._timers, lambda now_ms: self._try_again(place)).set(self._now_ms + RETRY_MS)
+            self._retry(place)
             return
         place.shard, place.loading = shard, False
-        image = self._world.image()
-        named = {topic for held in shard.offsets.of.values() for topic, _ in held}
-        committed.forget_topics(shard, (name for name in named if image.topic(name) is None))
+        committed.forget_strangers(shard, self._world.image())
 
     def _try_again(self, place: Place) -> None:
         if self._is_current(place) and place.shard is None:
@@ -225,13 +231,17 @@ class Coordinator:
         if topic_id != self._topic_id:
             return
         self._on_error(f"appending to {TOPIC}-{index}", OSError(reason))
-        topic = self._world.image().topic(TOPIC)
+        topic = self._world.image().shape(TOPIC)
         if topic is None or topic.topic_id != topic_id:
             self.attach(fresh=False)
             return
         place = self._places[index]
-        place.shard, place.loading = None, False
-        Timer(self._timers, lambda now_ms: self._try_again(place)).set(self._now_ms + RETRY_MS)
+        self._throw_away(place)
+        self._retry(place)
+
+    def _retry(self, place: Place) -> None:
+        timer = Alarm(self._timers, lambda: self._try_again(place))
+        timer.set(self._shared.now_ms + RETRY_MS)
 
     def topics_deleted(self, names: Iterable[str]) -> None:
         """Drop the offsets of topics that are gone."""
@@ -242,8 +252,8 @@ class Coordinator:
 
     # -- work that takes long ----------------------------------------------------------------------
 
-    def _expire(self, now_ms: int) -> None:
-        self._expiry.set(now_ms + self._settings.expiry_interval_ms)
+    def _expire(self) -> None:
+        self._expiry.set(self._shared.now_ms + self._settings.expiry_interval_ms)
         for place in self._places:
             if place.shard is not None:
                 self._jobs.append(_Job(place, place.shard, place.shard.expire(), None))
@@ -252,7 +262,7 @@ class Coordinator:
         shard = place.shard
         if shard is None or place.rewriting or not shard.wants_rewrite:
             return
-        if self._now_ms < place.may_trim_ms:
+        if self._shared.now_ms < place.may_trim_ms:
             return
         place.rewriting = True
         self._jobs.append(_Job(place, shard, self._rewritten(place, shard), self._trim))
@@ -276,7 +286,7 @@ class Coordinator:
             place.shard.log_bytes -= place.marked_bytes
         else:
             self._on_error(f"trimming {TOPIC}-{place.index}", OSError(error))
-            place.may_trim_ms = self._now_ms + TRIM_RETRY_MS
+            place.may_trim_ms = self._shared.now_ms + TRIM_RETRY_MS
 
     def _advance_job(self, effects: list[Effect]) -> None:
         if not self._jobs:
@@ -284,12 +294,9 @@ class Coordinator:
         place, shard, slices, done = job = self._jobs.popleft()
         if place.shard is not shard or not self._is_current(place):
             return
-        # What was decided before goes first: a mark stands between it and the rewrite.
-        self._flush(place, effects)
         ended = next(slices, job) is job
-        effects.extend(self._effects)
-        self._effects.clear()
-        self._flush(place, effects)
+        # The rewrite is marked before any of it is appended: the first slice makes the mark only.
+        self._flush(effects)
         if not ended:
             self._jobs.append(job)
         elif done is not None:

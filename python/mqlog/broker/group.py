@@ -15,7 +15,7 @@ from mqlog.protocol.group_records import GroupMetadataValue
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from mqlog.broker.timers import Timer
+    from mqlog.broker.timers import Alarm, Timer
 
 #: (name, metadata) of the protocols that a member can speak, its favourite first.
 Protocols = list[tuple[str, bytes]]
@@ -97,8 +97,8 @@ class Group:
         self.joining = 0
         self.newcomers = False
         self.topics: frozenset[str] | None = None
-        self.join_timer: Timer | None = None
-        self.sync_timer: Timer | None = None
+        self.join_timer: Alarm | None = None
+        self.sync_timer: Alarm | None = None
         #: The value last written for it.
         self.saved: bytes | None = None
         self._speakers: Counter[str] = Counter()
@@ -176,6 +176,14 @@ class Group:
             self._speakers[name] -= 1
             if self._speakers[name] <= 0:
                 del self._speakers[name]
+
+    def stop_timers(self) -> None:
+        """Let nothing happen to it any more."""
+        timers = [self.join_timer, self.sync_timer, *self.pending.values()]
+        timers += [member.session for member in self.members.values()]
+        for timer in timers:
+            if timer is not None:
+                timer.stop()
 
     # -- what can be said of it --------------------------------------------------------------------
 

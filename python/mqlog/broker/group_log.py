@@ -19,8 +19,9 @@ from mqlog.protocol.group_records import (
 TOPIC = "__consumer_offsets"
 _OFFSET_KEY, _GROUP_KEY = b"\x00\x01", b"\x00\x02"
 _GROUP_VALUE_VERSION = 3
-#: The version with an expiry of its own, and the one without.
-_OFFSET_VALUE_EXPIRING, _OFFSET_VALUE = 1, 3
+#: The version with an expiry of its own, and the one with the topic's id.
+_OFFSET_VALUE_EXPIRING, _OFFSET_VALUE = 1, 4
+_ID_BYTES = 16
 #: What a record takes in a batch besides key and value, about.
 RECORD_OVERHEAD = 10
 
@@ -42,6 +43,7 @@ class Offset(NamedTuple):
     metadata: str
     commit_ms: int
     expire_ms: int
+    topic_id: bytes
 
 
 def offset_key(group: str, topic: str, partition: int) -> bytes:
@@ -58,7 +60,12 @@ def group_key(group: str) -> bytes:
 def encode_offset(offset: Offset) -> bytes:
     """Encode a committed offset."""
     value = OffsetCommitValue(
-        offset.offset, offset.leader_epoch, offset.metadata, offset.commit_ms, offset.expire_ms
+        offset.offset,
+        offset.leader_epoch,
+        offset.metadata,
+        offset.commit_ms,
+        offset.expire_ms,
+        offset.topic_id,
     )
     version = _OFFSET_VALUE if offset.expire_ms < 0 else _OFFSET_VALUE_EXPIRING
     return version.to_bytes(2, "big") + _native.encode_named("OffsetCommitValue", version, value)
@@ -69,8 +76,18 @@ def decode_offset(value: bytes) -> Offset:
     version = int.from_bytes(value[:2], "big")
     one = _native.decode_named("OffsetCommitValue", version, value[2:])
     return Offset(
-        one.offset, one.leader_epoch, one.metadata, one.commit_timestamp, one.expire_timestamp
+        one.offset,
+        one.leader_epoch,
+        one.metadata,
+        one.commit_timestamp,
+        one.expire_timestamp,
+        one.topic_id,
     )
+
+
+def topic_id_of(value: bytes) -> bytes | None:
+    """Return the id in an encoded offset, without decoding it: it is what the value ends with."""
+    return value[-_ID_BYTES:] if value[:2] == _OFFSET_VALUE.to_bytes(2, "big") else None
 
 
 def encode_group(value: GroupMetadataValue) -> bytes:

@@ -7,12 +7,13 @@ KIP-814 (a static leader that skips the assignment).
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from mqlog.broker import codes, rebalance
 from mqlog.broker.codes import Refusal
 from mqlog.broker.group import Group, Member, State
-from mqlog.broker.timers import Timer
+from mqlog.broker.timers import Alarm
 from mqlog.protocol.heartbeat import HeartbeatResponse
 from mqlog.protocol.leave_group import LeaveGroupResponse
 from mqlog.protocol.sync_group import SyncGroupResponse
@@ -55,7 +56,7 @@ def _join(shard: Shard, request: Any, message: Any) -> None:
         group.remove(message.member_id)
         rebalance.refuse_join(shard, request, "", codes.GROUP_MAX_SIZE_REACHED)
         return
-    protocols = [(one.name, one.metadata) for one in message.protocols]
+    protocols = [(sys.intern(one.name), one.metadata) for one in message.protocols]
     if not group.accepts(message.protocol_type, protocols):
         raise Refusal(codes.INCONSISTENT_GROUP_PROTOCOL, None)
     if not message.member_id:
@@ -88,7 +89,7 @@ def _join_new(shard: Shard, group: Group, request: Any, protocols: list[tuple[st
     if request.version < _KNOWN_MEMBER:
         _add(shard, group, request, member_id, protocols)
         return
-    timer = Timer(shard.timers, lambda now_ms: _pending_expired(shard, group, member_id))
+    timer = Alarm(shard.timers, lambda: _pending_expired(shard, group, member_id))
     timer.set(shard.now_ms + request.message.session_timeout_ms)
     group.pending[member_id] = timer
     rebalance.refuse_join(shard, request, member_id, codes.MEMBER_ID_REQUIRED)
@@ -104,10 +105,14 @@ def _add(
     shard: Shard, group: Group, request: Any, member_id: str, protocols: list[tuple[str, bytes]]
 ) -> None:
     message = request.message
-    client = (request.client_id or "", f"/{request.peer[0]}")
+    # Members say the same a thousand times.
+    client = (sys.intern(request.client_id or ""), sys.intern(f"/{request.peer[0]}"))
     if group.state is State.PREPARING and group.previous is State.EMPTY:
         group.newcomers = True
     group.remove(member_id)  # it was pending
+    first = next(iter(group.members.values()), None)
+    if first is not None and first.protocols == protocols:
+        protocols = first.protocols
     member = Member(member_id, message.group_instance_id, client, _timeouts(message), protocols)
     member.is_new = True
     group.add(member, message.protocol_type)

@@ -6,11 +6,12 @@ delay), KIP-345 (static members stay).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mqlog.broker import codes
 from mqlog.broker.group import Group, Member, State
-from mqlog.broker.timers import Timer
+from mqlog.broker.timers import Alarm, Timer
 from mqlog.protocol.join_group import JoinGroupResponse
 from mqlog.protocol.sync_group import SyncGroupResponse
 
@@ -91,7 +92,7 @@ def maybe_complete(shard: Shard, group: Group) -> None:
 
 
 def _wait_for_first(shard: Shard, group: Group, delay_ms: int, remaining_ms: int) -> None:
-    def over(now_ms: int) -> None:
+    def over() -> None:
         if group.newcomers and remaining_ms > 0:
             group.newcomers = False
             again = min(shard.settings.initial_delay_ms, remaining_ms)
@@ -103,15 +104,13 @@ def _wait_for_first(shard: Shard, group: Group, delay_ms: int, remaining_ms: int
 
 
 def _wait_for_joins(shard: Shard, group: Group) -> None:
-    _set_join_timer(
-        shard, group, lambda now_ms: _complete_join(shard, group), group.rebalance_timeout_ms
-    )
+    _set_join_timer(shard, group, lambda: _complete_join(shard, group), group.rebalance_timeout_ms)
 
 
-def _set_join_timer(shard: Shard, group: Group, fire: Any, delay_ms: int) -> None:
+def _set_join_timer(shard: Shard, group: Group, call: Callable[[], None], delay_ms: int) -> None:
     if group.join_timer is None:
-        group.join_timer = Timer(shard.timers, fire)
-    group.join_timer.fire = fire
+        group.join_timer = Alarm(shard.timers, call)
+    group.join_timer.call = call
     group.join_timer.set(shard.now_ms + delay_ms)
 
 
@@ -143,7 +142,7 @@ def _complete_join(shard: Shard, group: Group) -> None:
 def _wait_for_syncs(shard: Shard, group: Group) -> None:
     generation = group.generation
 
-    def over(now_ms: int) -> None:
+    def over() -> None:
         settled = group.state in (State.COMPLETING, State.STABLE)
         if generation != group.generation or not settled or not group.unsynced:
             return
@@ -152,8 +151,8 @@ def _wait_for_syncs(shard: Shard, group: Group) -> None:
         prepare_rebalance(shard, group)
 
     if group.sync_timer is None:
-        group.sync_timer = Timer(shard.timers, over)
-    group.sync_timer.fire = over
+        group.sync_timer = Alarm(shard.timers, over)
+    group.sync_timer.call = over
     group.sync_timer.set(shard.now_ms + group.rebalance_timeout_ms)
 
 
@@ -184,6 +183,19 @@ def synced(group: Group, member: Member) -> SyncGroupResponse:
 # -- sessions --------------------------------------------------------------------------------------
 
 
+class _Session(Timer):
+    """How long a member may be silent."""
+
+    __slots__ = ("_group", "_member", "_shard")
+
+    def __init__(self, shard: Shard, group: Group, member: Member) -> None:
+        super().__init__(shard.timers)
+        self._shard, self._group, self._member = shard, group, member
+
+    def fire(self) -> None:
+        _session_over(self._shard, self._group, self._member.member_id)
+
+
 def watch_all(shard: Shard, group: Group) -> None:
     """Begin the sessions of a group that was loaded."""
     for member in group.members.values():
@@ -195,9 +207,7 @@ def watch_all(shard: Shard, group: Group) -> None:
 def watch(shard: Shard, group: Group, member: Member, timeout_ms: int) -> None:
     """Begin the session of a member anew."""
     if member.session is None:
-        member.session = Timer(
-            shard.timers, lambda now_ms: _session_over(shard, group, member.member_id)
-        )
+        member.session = _Session(shard, group, member)
     member.session.set(shard.now_ms + timeout_ms)
 
 

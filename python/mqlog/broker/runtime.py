@@ -13,7 +13,7 @@ from mqlog.broker.control import Codec, Control
 from mqlog.broker.journal import Journal
 from mqlog.broker.listeners import Listener
 from mqlog.broker.settings import Address, Settings, advertised
-from mqlog.broker.world import Partition, Producer, Segment, Topic
+from mqlog.broker.world import Partition, Producer, Segment, Shape, Topic
 
 _POLL_EVENTS = 256
 
@@ -31,6 +31,14 @@ class _Image:
 
     def topic_by_id(self, topic_id: bytes) -> Topic | None:
         return _topic(self._native.topic_by_id(topic_id))
+
+    def shape(self, name: str) -> Shape | None:
+        found = self._native.shape(name)
+        return None if found is None else Shape(*found)
+
+    def shape_by_id(self, topic_id: bytes) -> Shape | None:
+        found = self._native.shape_by_id(topic_id)
+        return None if found is None else Shape(*found)
 
     def topic_names(self) -> list[str]:
         return self._native.topic_names()

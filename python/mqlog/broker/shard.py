@@ -60,34 +60,70 @@ class GroupSettings(NamedTuple):
         )
 
 
-class Shard:
-    """Groups and offsets of one partition. `now_ms` is monotonic, `wall_ms` is not."""
+class Shared:
+    """What the shards of one coordinator have in common: time, timers, who has something new."""
 
-    def __init__(self, index: int, settings: GroupSettings, new_id: Callable[[], str]) -> None:
+    def __init__(self, new_id: Callable[[], str]) -> None:
+        """Begin at no time."""
+        self.new_id = new_id
+        self.timers = Timers()
+        self.now_ms = 0
+        self.wall_ms = 0
+        self.changed: list[Shard] = []
+
+
+class Shard:
+    """Groups and offsets of one partition."""
+
+    def __init__(self, index: int, settings: GroupSettings, shared: Shared) -> None:
         """Hold nothing yet."""
         self.index = index
         self.settings = settings
         self.groups: dict[str, Group] = {}
         self.offsets = Offsets()
-        self.timers = Timers()
-        self.now_ms = 0
-        self.wall_ms = 0
+        self.timers = shared.timers
+        self._shared = shared
+        self._noted = False
         self.records: list[Record] = []
         self.answers: list[tuple[Any, Any]] = []
         #: Bytes of the log, and what of it is needed.
         self.log_bytes = 0
         self.live_bytes = 0
-        self._new_id = new_id
+
+    @property
+    def now_ms(self) -> int:
+        """The step's moment, monotonic."""
+        return self._shared.now_ms
+
+    @property
+    def wall_ms(self) -> int:
+        """The step's moment, wall clock."""
+        return self._shared.wall_ms
 
     # -- what the state machine calls --------------------------------------------------------------
 
     def answer(self, request: Any, response: Any) -> None:
         """Answer a request once all records before this are durable."""
         self.answers.append((request, response))
+        self._note()
+
+    def _record(self, key: bytes, before: bytes | None, after: bytes | None) -> None:
+        """Write a key's value, or its end."""
+        self.records.append((key, after))
+        if before is not None:
+            self.live_bytes -= len(key) + len(before) + RECORD_OVERHEAD
+        if after is not None:
+            self.live_bytes += len(key) + len(after) + RECORD_OVERHEAD
+        self._note()
+
+    def _note(self) -> None:
+        if not self._noted:
+            self._noted = True
+            self._shared.changed.append(self)
 
     def new_member_id(self, prefix: str) -> str:
         """Return an id that no member has had."""
-        return f"{prefix}-{self._new_id()}"
+        return f"{prefix}-{self._shared.new_id()}"
 
     def make_group(self, name: str) -> Group:
         """Begin a group; it is in the log once it has a generation or an offset."""
@@ -99,44 +135,27 @@ class Shard:
         value = encode_group(group.record())
         if len(value) > MAX_GROUP_BYTES:
             return False
-        key = group_key(group.name)
-        self.records.append((key, value))
-        self._account(key, group.saved, value)
+        self._record(group_key(group.name), group.saved, value)
         group.saved = value
         return True
 
     def remove_group(self, name: str) -> None:
         """Forget a group that has no members and no offsets."""
         group = self.groups.pop(name)
-        for member_id in [*group.members, *group.pending]:
-            group.remove(member_id)
-        for timer in (group.join_timer, group.sync_timer):
-            if timer is not None:
-                timer.stop()
+        group.stop_timers()
         if group.saved is not None:
-            key = group_key(name)
-            self.records.append((key, None))
-            self._account(key, group.saved, None)
+            self._record(group_key(name), group.saved, None)
 
     def put_offset(self, group: str, topic: str, partition: int, value: bytes) -> None:
         """Commit an offset."""
-        key = offset_key(group, topic, partition)
-        self.records.append((key, value))
-        self._account(key, self.offsets.put(group, topic, partition, value), value)
+        before = self.offsets.put(group, topic, partition, value)
+        self._record(offset_key(group, topic, partition), before, value)
 
     def drop_offset(self, group: str, topic: str, partition: int) -> None:
         """Forget a committed offset, if there is one."""
         before = self.offsets.drop(group, topic, partition)
         if before is not None:
-            key = offset_key(group, topic, partition)
-            self.records.append((key, None))
-            self._account(key, before, None)
-
-    def _account(self, key: bytes, before: bytes | None, after: bytes | None) -> None:
-        if before is not None:
-            self.live_bytes -= len(key) + len(before) + RECORD_OVERHEAD
-        if after is not None:
-            self.live_bytes += len(key) + len(after) + RECORD_OVERHEAD
+            self._record(offset_key(group, topic, partition), before, None)
 
     # -- the log -----------------------------------------------------------------------------------
 
@@ -151,19 +170,30 @@ class Shard:
         for name, value in groups:
             group = self.groups[name] = Group.restored(name, decode_group(value))
             group.saved = value
-            self._account(group_key(name), None, value)
+            self.live_bytes += len(group_key(name)) + len(value) + RECORD_OVERHEAD
         for name, topic, partition, value in offsets:
             if name not in self.groups:
                 self.make_group(name)
             self.offsets.put(name, topic, partition, value)
-            self._account(offset_key(name, topic, partition), None, value)
+            key = offset_key(name, topic, partition)
+            self.live_bytes += len(key) + len(value) + RECORD_OVERHEAD
         for group in list(self.groups.values()):
             rebalance.watch_all(self, group)
 
-    def batches(self) -> Iterator[bytes]:
-        """Take the records out, as batches for the log."""
+    def take(self) -> tuple[list[bytes], list[tuple[Any, Any]]]:
+        """Take out what was made since: batches for the log, then answers."""
         records, self.records = self.records, []
-        yield from self._encoded(records)
+        answers, self.answers = self.answers, []
+        self._noted = False
+        return list(self._encoded(records)), answers
+
+    def parked(self) -> Iterator[Any]:
+        """Return the requests that wait for other members."""
+        for group in self.groups.values():
+            for member in group.members.values():
+                for request in (member.joining, member.syncing):
+                    if request is not None:
+                        yield request
 
     def _encoded(self, records: Iterable[Record]) -> Iterator[bytes]:
         part: list[tuple[int, bytes, bytes | None, tuple[()]]] = []
@@ -195,11 +225,13 @@ class Shard:
             group = self.groups.get(name)
             if group is not None and group.saved is not None:
                 self.records.append((group_key(name), group.saved))
+                self._note()
             for topic, index in list(self.offsets.of.get(name, ())):
                 value = self.offsets.of.get(name, {}).get((topic, index))
                 if value is None:
                     continue
                 self.records.append((offset_key(name, topic, index), value))
+                self._note()
                 count += 1
                 if count % REWRITE_SLICE == 0:
                     yield

@@ -14,26 +14,52 @@ _STALE_KEPT = 1024
 
 
 class Timer:
-    """Calls `fire(now_ms)` once at its deadline, unless moved or stopped before."""
+    """Fires once at its deadline, unless moved or stopped before."""
 
-    __slots__ = ("_timers", "deadline_ms", "fire", "queued_ms")
+    __slots__ = ("_timers", "deadline_ms", "entry")
 
-    def __init__(self, timers: Timers, fire: Callable[[int], None]) -> None:
+    def __init__(self, timers: Timers) -> None:
         """Make a timer that is not running."""
         self._timers = timers
-        self.fire = fire
         self.deadline_ms: int | None = None
-        self.queued_ms: int | None = None
+        #: Where the heap has it; not after the deadline.
+        self.entry: Entry | None = None
 
     def set(self, deadline_ms: int) -> None:
         """Run, or run anew, until `deadline_ms` (monotonic)."""
         self.deadline_ms = deadline_ms
-        if self.queued_ms is None or deadline_ms < self.queued_ms:
+        if self.entry is None or deadline_ms < self.entry[0]:
             self._timers.queue(self, deadline_ms)
 
     def stop(self) -> None:
         """Do not fire."""
         self.deadline_ms = None
+        if self.entry is not None:
+            self.entry = None
+            self._timers.abandon()
+
+    def fire(self) -> None:
+        """Do what the timer is for."""
+        raise NotImplementedError
+
+
+#: A moment, a number that no other entry has, and the timer.
+Entry = tuple[int, int, Timer]
+
+
+class Alarm(Timer):
+    """A timer that calls something."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, timers: Timers, call: Callable[[], None]) -> None:
+        """Make an alarm that is not running."""
+        super().__init__(timers)
+        self.call = call
+
+    def fire(self) -> None:
+        """Call it."""
+        self.call()
 
 
 class Timers:
@@ -41,19 +67,24 @@ class Timers:
 
     def __init__(self) -> None:
         """Nothing runs."""
-        self._heap: list[tuple[int, int, Timer]] = []
+        self._heap: list[Entry] = []
         self._count = 0
+        #: Entries that their timers have left.
         self._stale = 0
 
     def queue(self, timer: Timer, at_ms: int) -> None:
         """Look at `timer` at `at_ms`; for `Timer` only."""
-        if timer.queued_ms is not None:
-            self._stale += 1
-        timer.queued_ms = at_ms
-        self._count += 1
-        heapq.heappush(self._heap, (at_ms, self._count, timer))
+        left, self._count = timer.entry, self._count + 1
+        timer.entry = (at_ms, self._count, timer)
+        heapq.heappush(self._heap, timer.entry)
+        if left is not None:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Count an entry that its timer has left; for `Timer` only."""
+        self._stale += 1
         if self._stale > _STALE_KEPT and self._stale * 2 > len(self._heap):
-            self._heap = [entry for entry in self._heap if entry[2].queued_ms == entry[0]]
+            self._heap = [entry for entry in self._heap if entry[2].entry is entry]
             heapq.heapify(self._heap)
             self._stale = 0
 
@@ -61,19 +92,17 @@ class Timers:
         """Return the earliest moment at which one may be due."""
         return self._heap[0][0] if self._heap else None
 
-    def run(self, horizon_ms: int, now_ms: int) -> None:
+    def run(self, horizon_ms: int) -> None:
         """Fire what is due at `horizon_ms`, the earliest first."""
         while self._heap and self._heap[0][0] <= horizon_ms:
-            at_ms, _, timer = heapq.heappop(self._heap)
-            if timer.queued_ms != at_ms:
+            entry = heapq.heappop(self._heap)
+            timer = entry[2]
+            if timer.entry is not entry:
                 self._stale -= 1
                 continue
-            timer.queued_ms = None
-            deadline = timer.deadline_ms
-            if deadline is None:
-                continue
-            if deadline > horizon_ms:
+            timer.entry, deadline = None, timer.deadline_ms
+            if deadline is not None and deadline > horizon_ms:
                 self.queue(timer, deadline)
-                continue
-            timer.deadline_ms = None
-            timer.fire(now_ms)
+            elif deadline is not None:
+                timer.deadline_ms = None
+                timer.fire()

@@ -25,6 +25,14 @@ class Topic(NamedTuple):
     partitions: Sequence[Partition]
 
 
+class Shape(NamedTuple):
+    """What is needed of a topic to name its partitions: `partitions` is their number."""
+
+    topic_id: bytes
+    name: str
+    partitions: int
+
+
 class Image(Protocol):
     """The metadata at one moment; it does not change while it is held."""
 
@@ -33,6 +41,12 @@ class Image(Protocol):
 
     def topic_by_id(self, topic_id: bytes) -> Topic | None:
         """Return the topic of that id."""
+
+    def shape(self, name: str) -> Shape | None:
+        """Return the shape of the topic of that name, at a cost that does not grow with it."""
+
+    def shape_by_id(self, topic_id: bytes) -> Shape | None:
+        """Return the shape of the topic of that id."""
 
     def topic_names(self) -> list[str]:
         """Return all names, sorted."""

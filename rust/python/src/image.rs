@@ -18,6 +18,8 @@ type TopicTuple<'py> = (
     Vec<(i32, i32, Vec<i32>, Vec<i32>)>,
 );
 
+type ShapeTuple<'py> = (Bound<'py, PyBytes>, String, usize);
+
 #[pymethods]
 impl Image {
     /// The topic of that name, or None.
@@ -28,6 +30,16 @@ impl Image {
     /// The topic of that id, or None.
     fn topic_by_id<'py>(&self, py: Python<'py>, topic_id: TopicId) -> Option<TopicTuple<'py>> {
         self.0.topic(&topic_id).map(|topic| tuple(py, topic))
+    }
+
+    /// Id, name and number of partitions of the topic of that name, or None.
+    fn shape<'py>(&self, py: Python<'py>, name: &str) -> Option<ShapeTuple<'py>> {
+        self.0.topic_named(name).map(|topic| shape(py, topic))
+    }
+
+    /// Id, name and number of partitions of the topic of that id, or None.
+    fn shape_by_id<'py>(&self, py: Python<'py>, topic_id: TopicId) -> Option<ShapeTuple<'py>> {
+        self.0.topic(&topic_id).map(|topic| shape(py, topic))
     }
 
     /// All names, sorted.
@@ -56,6 +68,11 @@ impl Image {
     fn next_producer_id(&self) -> i64 {
         self.0.next_producer_id()
     }
+}
+
+fn shape<'py>(py: Python<'py>, topic: &Topic) -> ShapeTuple<'py> {
+    let id = PyBytes::new(py, &topic.id);
+    (id, topic.name.to_string(), topic.partitions.len())
 }
 
 fn tuple<'py>(py: Python<'py>, topic: &Topic) -> TopicTuple<'py> {
