@@ -58,6 +58,13 @@ class Request(NamedTuple):
     local: tuple[str, int]
     listener: str
 
+    def parked(self) -> Request:
+        """Return what is needed of it to answer it later."""
+        return Request(self.token, self.api_key, self.version, None, None, _NOBODY, _NOBODY, "")
+
+
+_NOBODY = ("", 0)
+
 
 class _Task:
     """A decision under way, and what to do with its result."""

@@ -420,7 +420,8 @@ def _refused(request: Request, code: int) -> Any:
         case 8:
             return committed.commit_refused(request, code)
         case 11:
-            return rebalance.join_refused(request, request.message.member_id, code)
+            member_id = request.message.member_id if request.message else ""
+            return rebalance.join_refused(request, member_id, code)
         case 12:
             return HeartbeatResponse(error_code=code)
         case 13:

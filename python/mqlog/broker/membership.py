@@ -116,7 +116,7 @@ def _add(
     member = Member(member_id, message.group_instance_id, client, _timeouts(message), protocols)
     member.is_new = True
     group.add(member, message.protocol_type)
-    group.await_join(member, request)
+    group.await_join(member, request.parked())
     rebalance.watch(shard, group, member, NEW_MEMBER_TIMEOUT_MS)
     rebalance.rebalance_or_complete(shard, group)
 
@@ -142,7 +142,7 @@ def _join_again(
 
 
 def _await_join(shard: Shard, group: Group, member: Member, request: Any) -> None:
-    before = group.await_join(member, request)
+    before = group.await_join(member, request.parked())
     if before is not None:
         shard.answer(
             before, rebalance.join_refused(before, member.member_id, codes.REBALANCE_IN_PROGRESS)
@@ -171,7 +171,7 @@ def _replace_static(
             answer.members, answer.leader = [], leader or ""
         shard.answer(request, answer)
         return
-    group.await_join(member, request)
+    group.await_join(member, request.parked())
     rebalance.rebalance_or_complete(shard, group)
 
 
@@ -215,7 +215,7 @@ def _sync(shard: Shard, request: Any, message: Any) -> None:
     if group.state is State.STABLE:
         shard.answer(request, rebalance.synced(group, member))
         return
-    before, member.syncing = member.syncing, request
+    before, member.syncing = member.syncing, request.parked()
     if before is not None:
         shard.answer(before, SyncGroupResponse(error_code=codes.REBALANCE_IN_PROGRESS))
     if group.leader == member.member_id:
