@@ -119,6 +119,9 @@ class World:
     def image(self) -> Image:
         return self.held
 
+    def metadata_end(self) -> int:
+        return 0
+
     def new_topic_id(self) -> bytes:
         return next(self._ids).to_bytes(8, "big") * 2
 

@@ -105,6 +105,11 @@ def _partition(response: Any, topic: Topic, index: int) -> Any:
     )
 
 
+def shown_directory(world: World) -> str:
+    """Return the data directory as clients are told it: a path is bytes and need not be text."""
+    return world.data_dir.encode(errors="replace").decode()
+
+
 def describe_log_dirs(world: World, request: Any) -> Decision:
     """Answer DescribeLogDirs: one directory."""
     from mqlog.protocol.describe_log_dirs import DescribeLogDirsResponse as Response
@@ -132,10 +137,8 @@ def describe_log_dirs(world: World, request: Any) -> Decision:
         if found:
             topics.append(Response.DescribeLogDirsTopic(name, found))
     total, usable = world.disk_space()
-    # A path is bytes and need not be text; what clients are told must be.
-    printable = world.data_dir.encode(errors="replace").decode()
     one = Response.DescribeLogDirsResult(
-        log_dir=printable, topics=topics, total_bytes=total, usable_bytes=usable
+        log_dir=shown_directory(world), topics=topics, total_bytes=total, usable_bytes=usable
     )
     return Response(results=[one])
 

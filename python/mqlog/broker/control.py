@@ -23,7 +23,19 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from mqlog.broker import cluster, configs, coordinator, records, retention, topics
+from mqlog.broker import (
+    acls,
+    cluster,
+    configs,
+    coordinator,
+    features,
+    quotas,
+    reassign,
+    records,
+    retention,
+    topics,
+    transactions,
+)
 from mqlog.broker.coordinator import Coordinator
 from mqlog.broker.find_coordinator import find_coordinator
 from mqlog.broker.flow import Decision, FileResult, Files, Pause, Propose
@@ -291,11 +303,28 @@ _DECISIONS: dict[int, tuple[_Decide, str | None]] = {
         ),
         _PRODUCER_LANE,
     ),
+    29: (_plain(acls.describe_acls), None),
+    30: (_plain(acls.create_acls), None),
+    31: (_plain(acls.delete_acls), None),
     32: (_plain(configs.describe_configs), None),
     33: (_plain(configs.alter_configs), _METADATA_LANE),
+    34: (_plain(reassign.alter_replica_log_dirs), None),
     35: (_plain(cluster.describe_log_dirs), None),
     37: (_plain(topics.create_partitions), _METADATA_LANE),
+    43: (_plain(reassign.elect_leaders), None),
     44: (_plain(configs.incremental_alter_configs), _METADATA_LANE),
+    45: (_plain(reassign.alter_partition_reassignments), None),
+    46: (_plain(reassign.list_partition_reassignments), None),
+    48: (_plain(quotas.describe_client_quotas), None),
+    49: (_plain(quotas.alter_client_quotas), _METADATA_LANE),
+    50: (_plain(acls.describe_scram_credentials), None),
+    55: (
+        lambda control, request: features.describe_quorum(
+            control._world, request.message, request.version, request.listener, request.local
+        ),
+        None,
+    ),
+    57: (_versioned(features.update_features), None),
     60: (
         lambda control, request: cluster.describe_cluster(
             control._world, request.message, request.listener, request.local
@@ -303,6 +332,9 @@ _DECISIONS: dict[int, tuple[_Decide, str | None]] = {
         None,
     ),
     61: (_plain(cluster.describe_producers), None),
+    64: (_plain(features.unregister_broker), None),
+    65: (_plain(transactions.describe_transactions), None),
+    66: (_plain(transactions.list_transactions), None),
     74: (_versioned(configs.list_config_resources), None),
     75: (_plain(cluster.describe_topic_partitions), None),
 }

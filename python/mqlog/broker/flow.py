@@ -19,6 +19,8 @@ FileOp = tuple[Any, ...]
 
 RESOURCE_TOPIC = 2
 RESOURCE_BROKER = 4
+#: Ours: quotas of a client, by `quotas.entity_name`. Not a resource of config requests.
+RESOURCE_QUOTA = 127
 
 
 class Pause:

@@ -142,6 +142,10 @@ class Runtime:
         """See `world.World`."""
         return _Image(self.native.image())
 
+    def metadata_end(self) -> int:
+        """See `world.World`."""
+        return self.native.metadata_end()
+
     def new_topic_id(self) -> bytes:
         """See `world.World`."""
         return os.urandom(16)

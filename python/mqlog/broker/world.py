@@ -96,6 +96,9 @@ class World(Protocol):
     def image(self) -> Image:
         """Return the newest metadata."""
 
+    def metadata_end(self) -> int:
+        """Return the offset after the last record of the metadata log."""
+
     def new_topic_id(self) -> bytes:
         """Return 16 random bytes."""
 

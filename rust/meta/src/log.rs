@@ -79,6 +79,11 @@ impl MetaLog {
         self.was_cut
     }
 
+    /// The offset after the last record.
+    pub fn log_end(&self) -> i64 {
+        self.partition.log_end()
+    }
+
     /// Makes records durable, all or none. A record that does not fit is refused before anything
     /// is written.
     pub fn propose(&mut self, records: &[MetaRecord]) -> Result<(), MetaError> {

@@ -46,9 +46,10 @@ pub enum MetaRecord {
     },
     /// A dynamic config set, or removed (`value` is `None`).
     Config {
-        /// [`RESOURCE_TOPIC`] or [`RESOURCE_BROKER`] (others are kept as they are).
+        /// [`RESOURCE_TOPIC`] or [`RESOURCE_BROKER`]; others are kept as they are, among them the
+        /// control plane's 127, a client's quotas.
         resource_type: i8,
-        /// Topic name or node id as text.
+        /// Topic name, node id as text, or what the control plane names it.
         name: String,
         /// Kafka's name of the setting.
         key: String,

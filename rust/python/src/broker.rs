@@ -158,6 +158,11 @@ impl Broker {
         Ok(Image(self.running()?.image()))
     }
 
+    /// The offset after the last record of the metadata log.
+    fn metadata_end(&self) -> PyResult<i64> {
+        Ok(self.running()?.metadata_end())
+    }
+
     /// Bytes of a partition's log, or None if it is not here.
     fn partition_size(
         &self,

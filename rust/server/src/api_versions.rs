@@ -1,6 +1,8 @@
 //! ApiVersions: what this broker serves. The one request whose answer must be readable before
 //! client and broker have agreed on anything.
 
+use std::sync::atomic::Ordering::SeqCst;
+
 use mqlog_protocol::header::{begin_response, end_frame};
 use mqlog_protocol::messages::api_versions::{
     ApiVersionsRequest, ApiVersionsResponse, ApiVersionsResponseVersion,
@@ -11,9 +13,16 @@ use crate::admit::throttle;
 use crate::apis;
 use crate::close::Close;
 use crate::connection::Place;
+use crate::core::Core;
 use crate::decode::Request;
+use crate::features;
 
-pub(crate) fn answer(place: &Place, request: &Request<'_>, out: &mut Vec<u8>) -> Result<(), Close> {
+pub(crate) fn answer(
+    core: &Core,
+    place: &Place,
+    request: &Request<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), Close> {
     let version = request.header.api_version;
     let body = ApiVersionsRequest::decode(version, request.body).map_err(|_| Close::Malformed)?;
     let mut response = ApiVersionsResponse {
@@ -32,6 +41,7 @@ pub(crate) fn answer(place: &Place, request: &Request<'_>, out: &mut Vec<u8>) ->
                 },
             )
             .collect();
+        features::tell(core.metadata_end.load(SeqCst), &mut response);
     }
     write(&response, version, request.header.correlation_id, out)
 }

@@ -151,6 +151,7 @@ impl Broker {
             Router::default(),
         ));
         raise_epochs(&core, &mut log)?;
+        core.metadata_end.store(log.log_end(), SeqCst);
         publish_routes(&core);
         watch_directory(&core);
         core.dir.start_threads();
@@ -193,6 +194,11 @@ impl Broker {
     /// The metadata as it is now.
     pub fn image(&self) -> Arc<Image> {
         self.core.image.load_full()
+    }
+
+    /// The offset after the last record of the metadata log.
+    pub fn metadata_end(&self) -> i64 {
+        self.core.metadata_end.load(SeqCst)
     }
 
     /// Answers the request of `token` with a response body; frame and header are added here.

@@ -1,6 +1,6 @@
 //! What every part of one broker shares.
 
-use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering::SeqCst};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -31,6 +31,8 @@ pub(crate) struct Core {
     pub(crate) dir: Arc<DataDir>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) image: ArcSwap<Image>,
+    /// Where the metadata log ends.
+    pub(crate) metadata_end: AtomicI64,
     pub(crate) router: ArcSwap<Router>,
     pub(crate) control: Arc<dyn ControlPlane>,
     pub(crate) stats: Stats,
@@ -61,6 +63,7 @@ impl Core {
             dir,
             clock,
             image: ArcSwap::from_pointee(image),
+            metadata_end: AtomicI64::new(0),
             router: ArcSwap::from_pointee(router),
             control,
             stats: Stats::default(),

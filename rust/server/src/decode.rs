@@ -158,7 +158,9 @@ impl Connection {
                     &mut out.bytes,
                 )
             }
-            ApiKey::ApiVersions => api_versions::answer(&self.place, request, &mut out.bytes),
+            ApiKey::ApiVersions => {
+                api_versions::answer(&self.core, &self.place, request, &mut out.bytes)
+            }
             ApiKey::ListOffsets => list_offsets::serve(self, request, &mut out.bytes),
             ApiKey::OffsetForLeaderEpoch => {
                 offset_for_leader_epoch::answer(&self.core, &self.place, request, &mut out.bytes)

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::{channel, Sender};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -82,6 +83,7 @@ fn apply(core: &Core, log: &mut MetaLog, records: &[MetaRecord]) -> Result<(), S
         .copied()
         .collect();
     core.image.store(Arc::new(after));
+    core.metadata_end.store(log.log_end(), SeqCst);
     let image = core.image.load_full();
     let mut router = (**core.router.load()).clone();
     removed.iter().for_each(|id| router.remove(id));

@@ -37,6 +37,7 @@ mod core;
 mod decode;
 mod executor;
 mod faults;
+mod features;
 mod fetch;
 mod fetch_answer;
 mod files;

@@ -37,7 +37,12 @@ fn api_versions_lists_what_is_served_with_kafkas_ranges() {
             let told = (api.int("min_version"), api.int("max_version"));
             assert_eq!(told, (i64::from(range.min), i64::from(range.max)));
         }
-        assert_eq!(listed.len(), 30);
+        assert_eq!(listed.len(), 45);
+        if version >= 3 {
+            let feature = answer.get("finalized_features").at(0);
+            assert_eq!(feature.text("name"), "metadata.version");
+            assert!(answer.int("finalized_features_epoch") >= 0);
+        }
     }
     let node = node! { client_software_name: "-bad", client_software_version: "1" };
     assert_eq!(client.ask(ApiVersions, 3, &node).int("error_code"), 42);
