@@ -44,7 +44,7 @@ def broker() -> Iterator[Any]:
         return
     from mqlog.testing import Broker
 
-    with Broker() as running:
+    with Broker(config={"group.initial.rebalance.delay.ms": 0}) as running:
         yield running
 
 
