@@ -40,6 +40,11 @@ class Api(IntEnum):
 
     LIST_OFFSETS = 2
     METADATA = 3
+    OFFSET_COMMIT = 8
+    OFFSET_FETCH = 9
+    FIND_COORDINATOR = 10
+    DESCRIBE_GROUPS = 15
+    LIST_GROUPS = 16
     API_VERSIONS = 18
     CREATE_TOPICS = 19
     DELETE_TOPICS = 20
@@ -47,7 +52,9 @@ class Api(IntEnum):
     DESCRIBE_CONFIGS = 32
     DESCRIBE_LOG_DIRS = 35
     CREATE_PARTITIONS = 37
+    DELETE_GROUPS = 42
     INCREMENTAL_ALTER_CONFIGS = 44
+    OFFSET_DELETE = 47
 
 
 class ConnectionFailed(MqlogError):
@@ -125,22 +132,26 @@ class Connection:
     ) -> None:
         self.close()
 
-    def version(self, api: Api) -> int | None:
-        """The newest version of the API that both sides know; None if there is none."""
+    def version(self, api: Api, newest: int | None = None) -> int | None:
+        """The newest version of the API that both sides know, at most `newest`; None: none."""
         theirs = self._versions.get(api)
         if theirs is None:
             return None
         ours = _native.versions(api)
-        newest = min(ours[1], theirs[1])
-        return newest if newest >= max(ours[0], theirs[0]) else None
+        best = min(ours[1], theirs[1], ours[1] if newest is None else newest)
+        return best if best >= max(ours[0], theirs[0]) else None
 
-    def call(self, api: Api, request: object, response_type: type[T]) -> T:
+    def call(
+        self, api: Api, request: object, response_type: type[T], *, newest: int | None = None
+    ) -> T:
         """Send one request and wait for its answer; error codes inside it are the caller's to read.
+
+        `newest` is the newest version that the request was filled in for; without it, any.
 
         ConnectionFailed if the broker does not answer in time or hangs up, ProtocolError if its
         bytes are not the answer or it has no version of the API that we know.
         """
-        version = self.version(api)
+        version = self.version(api, newest)
         if version is None:
             theirs = self._versions.get(api)
             has = f"versions {theirs[0]} to {theirs[1]}" if theirs else "no version"
@@ -254,6 +265,11 @@ class Cluster:
         """Close all connections."""
         for connection in (self._first, *self._others.values()):
             connection.close()
+
+    @property
+    def timeout_s(self) -> float:
+        """How long an answer is waited for."""
+        return self._timeout_s
 
     @property
     def any(self) -> Connection:

@@ -14,6 +14,7 @@ COMMANDS = [
     *("", "serve", "version"),
     *("topic", "topic list", "topic create", "topic describe"),
     *("topic alter", "topic delete", "topic trim"),
+    *("group", "group list", "group describe", "group seek", "group delete"),
     *("log", "log dump", "log verify"),
 ]
 
@@ -28,7 +29,7 @@ def test_help(command: str) -> None:
 def test_no_command_is_left_out() -> None:
     found = {
         f"{group} {command}".strip()
-        for group in ("", "topic", "log")
+        for group in ("", "topic", "group", "log")
         for command in re.findall(r"^  ([a-z]+)  ", mqlog(*group.split(), "-h").out, re.MULTILINE)
     }
     assert {"", *found} == set(COMMANDS)

@@ -70,6 +70,7 @@ class Lazy(click.Group):
     lazy={
         "serve": ("mqlog.cli.serve", "serve", "Run a broker on a data directory."),
         "topic": ("mqlog.cli.topic", "topic", "List, create, describe, alter, delete, trim."),
+        "group": ("mqlog.cli.group", "group", "List, describe, seek, delete consumer groups."),
         "log": ("mqlog.cli.log", "log", "Read segment files while no broker runs, or beside it."),
         "version": ("mqlog.cli.version", "version", "Show the version and how it was built."),
     },

@@ -285,7 +285,7 @@ def partitions_of(cluster: Cluster, name: str) -> tuple[TopicMetadata, list[Row]
 def offsets(
     cluster: Cluster, metadata: MetadataResponse, topic: TopicMetadata, timestamp: int
 ) -> dict[int, int]:
-    """The first or the next offset of each partition that has a leader."""
+    """The offset of a time, or the first or next one, of each partition that has a leader."""
     found: dict[int, int] = {}
     for leader, indexes in by_leader(topic).items():
         partition = ListOffsetsRequest.ListOffsetsPartition

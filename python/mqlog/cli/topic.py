@@ -174,7 +174,7 @@ def alter(
 @connection_options
 def delete(names: tuple[str, ...], yes: bool, bootstrap: str, timeout: float) -> None:
     """Delete topics and all their records."""
-    _confirm(yes, f"Delete {', '.join(names)} and all records in them?")
+    confirm(yes, f"Delete {', '.join(names)} and all records in them?")
     with Cluster(bootstrap, timeout_s=timeout) as cluster:
         deleted, refused = admin.delete_topics(cluster, names)
     if deleted:
@@ -213,7 +213,7 @@ def trim(
 ) -> None:
     """Delete a topic's records below an offset."""
     offset = admin.LATEST if before == "end" else _offset(before)
-    _confirm(yes, f"Delete the records of {name} before {before}?")
+    confirm(yes, f"Delete the records of {name} before {before}?")
     with Cluster(bootstrap, timeout_s=timeout) as cluster:
         show(admin.trim(cluster, name, partitions, offset), output)
 
@@ -224,7 +224,8 @@ def _offset(text: str) -> int:
     return int(text)
 
 
-def _confirm(yes: bool, question: str) -> None:
+def confirm(yes: bool, question: str) -> None:
+    """Ask before something is deleted; `yes`: it was answered already."""
     if yes:
         return
     if not sys.stdin.isatty():
