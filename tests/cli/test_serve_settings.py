@@ -46,7 +46,8 @@ def test_every_option_is_a_setting(tmp_path: Path) -> None:
         "mqlog.durability": "os",
         "mqlog.io.threads": "3",
         "advertised.listeners": "localhost:4711",
-        "listeners": "127.0.0.1:0",
+        "listeners": f"PLAINTEXT://{broker.bootstrap}",
+        "log.dirs": str(tmp_path),
         "message.max.bytes": "2000",
     }
 

@@ -35,7 +35,10 @@ OTHER_DEFAULTS = {
     "metric.reporters": ("", "Kafka names a Java class"),
 }
 #: Settings that Kafka can alter while it runs and we cannot.
-STATIC_HERE = {"listeners": "sockets are bound once, at the start"}
+STATIC_HERE = {
+    "listeners": "sockets are bound once, at the start",
+    "producer.id.expiration.ms": "the logs are told once, at the start",
+}
 #: Topic settings whose default comes from a broker setting here; Kafka shows no synonym while
 #: none of these has been set.
 OTHER_SYNONYMS = {

@@ -240,7 +240,7 @@ offsets.topic.replication.factor short static 1
 offsets.topic.segment.bytes int static 4194304 # Segment size of __consumer_offsets, when it is made.
 principal.builder.class class dynamic org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder
 process.roles list static null
-producer.id.expiration.ms int dynamic 86400000 >=1 # Producers idle for this long are forgotten, in ms.
+producer.id.expiration.ms int static 86400000 >=1 # Producers idle for this long are forgotten, in ms.
 producer.purgatory.purge.interval.requests int static 1000
 queued.max.request.bytes long static -1 >=-1 # Bytes of requests held over all connections; -1: 256 MiB.
 queued.max.requests int static 500

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from mqlog.broker import codes
 from mqlog.broker.broker_configs import broker_configs
 from mqlog.broker.codes import Refusal
-from mqlog.broker.config_types import LIST, PASSWORD, ConfigDef, split_list
+from mqlog.broker.config_types import LIST, PASSWORD, UNKNOWN, ConfigDef, split_list
 from mqlog.broker.flow import (
     PAUSE,
     RESOURCE_BROKER,
@@ -30,8 +30,8 @@ from mqlog.broker.world import Image, World
 
 DYNAMIC_TOPIC, DYNAMIC_BROKER, DYNAMIC_DEFAULT, STATIC_BROKER, DEFAULT = range(1, 6)
 SET, DELETE, APPEND, SUBTRACT = range(4)
-#: The addresses of a broker are its own: there is no cluster-wide value for them.
-_PER_BROKER = ("listeners", "advertised.listeners")
+#: What a broker listens with is its own: there is no cluster-wide value for it.
+_PER_BROKER = ("listeners", "listener.security.protocol.map", "sasl.", "ssl.", "principal.builder.")
 _MALFORMED = (
     "This most likely occurs because of a request being malformed by the client library or the "
     "message was sent to an incompatible broker. See the broker logs for more details."
@@ -118,13 +118,44 @@ def effective_broker(world: World, image: Image, name: str) -> str | None:
     return broker_configs()[name].default
 
 
+def _broker_synonyms(world: World, image: Image, name: str) -> list[Synonym]:
+    found = list(broker_values(world, image, name))
+    default = broker_configs()[name].default
+    return found if default is None else [*found, Synonym(name, default, DEFAULT)]
+
+
 def broker_entry(world: World, image: Image, config: ConfigDef) -> Entry:
     """Return one setting of this broker."""
-    synonyms = list(broker_values(world, image, config.name))
-    if config.default is not None:
-        synonyms.append(Synonym(config.name, config.default, DEFAULT))
+    synonyms = _broker_synonyms(world, image, config.name)
+    if synonyms:
+        for other in _coarser(config.name):
+            synonyms += _broker_synonyms(world, image, other)
     first = synonyms[0] if synonyms else Synonym(config.name, None, DEFAULT)
     return Entry(config, first.value, first.source, synonyms, not config.dynamic)
+
+
+def _coarser(name: str) -> list[str]:
+    """Return the settings that count if this one is not set: log.retention.hours for ...ms."""
+    for config in TOPIC_CONFIGS.values():
+        if config.synonyms[:1] == ((name, 1),):
+            return [other for other, _ in config.synonyms[1:]]
+    return []
+
+
+def _unknown_entries(image: Image, name: str) -> list[Entry]:
+    """Return what is kept for others: settings that this broker does not know, all secret."""
+    source = DYNAMIC_BROKER if name else DYNAMIC_DEFAULT
+    return [
+        Entry(
+            ConfigDef(key, UNKNOWN, None, None, False, "", dynamic=False),
+            value,
+            source,
+            [Synonym(key, value, source)],
+            True,
+        )
+        for key, value in image.configs(RESOURCE_BROKER, name).items()
+        if key not in broker_configs()
+    ]
 
 
 # -- checking --------------------------------------------------------------------------------------
@@ -148,7 +179,7 @@ def _check_broker_changes(world: World, name: str, changes: list[Change]) -> Non
     _check_broker_name(world, name, "expected {}, but received {}", "Node id")
     table = broker_configs()
     fixed = [c.name for c in changes if c.name in table and not table[c.name].dynamic]
-    per_broker = [c.name for c in changes if not name and c.name in _PER_BROKER]
+    per_broker = [c.name for c in changes if not name and c.name.startswith(_PER_BROKER)]
     if per_broker:
         raise Refusal(
             codes.INVALID_REQUEST,
@@ -174,9 +205,11 @@ def _check_broker_name(world: World, name: str, rule: str, what: str) -> None:
 # -- altering --------------------------------------------------------------------------------------
 
 
-def altered(current: Mapping[str, str], name: str, change: Change, base: str) -> str | None:
+def altered(
+    resource_type: int, current: Mapping[str, str], change: Change, base: str
+) -> str | None:
     """Return what a setting becomes; `base` is what it is if the resource has no own value."""
-    config = TOPIC_CONFIGS.get(name) or broker_configs().get(name)
+    name = change.name
     if change.operation == DELETE:
         return None
     if change.value is None:
@@ -185,10 +218,17 @@ def altered(current: Mapping[str, str], name: str, change: Change, base: str) ->
         return change.value
     verb = {APPEND: "APPEND", SUBTRACT: "SUBTRACT"}.get(change.operation)
     if verb is None:
-        text = f"Unknown config operation {change.operation} for {name}: expected 0 to 3"
+        text = f"Unknown operations type {change.operation}"
         raise Refusal(codes.INVALID_REQUEST, text)
+    table = TOPIC_CONFIGS if resource_type == RESOURCE_TOPIC else broker_configs()
+    config = table.get(name)
     if config is None or config.kind != LIST:
-        text = f"Can't {verb} to key {name} because its type is not LIST."
+        if resource_type == RESOURCE_TOPIC:
+            text = f"Can't {verb} to key {name} because its type is not LIST."
+        elif config is None:
+            text = f"Unknown config name: {name}"
+        else:
+            text = f"Config value {verb.lower()} is not allowed for config key: {name}"
         raise Refusal(codes.INVALID_CONFIG, text)
     items = split_list(current.get(name, base))
     asked = split_list(change.value)
@@ -215,7 +255,7 @@ def alter_resource(
     before = image.configs(resource_type, name)
     after = dict(before)
     for change in changes:
-        value = altered(before, change.name, change, _base(world, image, resource_type, change))
+        value = altered(resource_type, before, change, _base(world, image, resource_type, change))
         if value is None:
             after.pop(change.name, None)
         else:
@@ -239,7 +279,7 @@ def _check_broker_values(after: Mapping[str, str], before: Mapping[str, str]) ->
     for name, value in after.items():
         if before.get(name) == value:
             continue
-        # Kafka stores broker settings it does not know, and so do we; they are never shown.
+        # Kafka stores broker settings it does not know, and so do we; their values are never told.
         problem = setting_problem(name, value) if name in broker_configs() else None
         if problem:
             raise Refusal(codes.INVALID_REQUEST, problem)
@@ -358,8 +398,9 @@ def _describe(world: World, image: Image, kind: int, name: str) -> list[Entry]:
     _check_broker_name(world, name, rule, "Broker id")
     table = broker_configs()
     if name:
-        return [broker_entry(world, image, config) for config in table.values()]
-    return [
+        known = [broker_entry(world, image, config) for config in table.values()]
+        return known + _unknown_entries(image, name)
+    return _unknown_entries(image, name) + [
         Entry(table[key], value, DYNAMIC_DEFAULT, [Synonym(key, value, DYNAMIC_DEFAULT)], False)
         for key, value in image.configs(RESOURCE_BROKER, "").items()
         if key in table
@@ -367,7 +408,7 @@ def _describe(world: World, image: Image, kind: int, name: str) -> list[Entry]:
 
 
 def _shown(response: Any, entry: Entry, request: Any) -> Any:
-    secret = entry.config.kind == PASSWORD
+    secret = entry.config.kind in (PASSWORD, UNKNOWN)
     synonyms = entry.synonyms if request.include_synonyms else ()
     return response.DescribeConfigsResourceResult(
         name=entry.config.name,

@@ -9,10 +9,11 @@ import weakref
 from collections.abc import Callable, Sequence
 
 from mqlog import _native
+from mqlog.broker.cluster import shown_directory
 from mqlog.broker.control import Codec, Control
 from mqlog.broker.journal import Journal
 from mqlog.broker.listeners import Listener
-from mqlog.broker.settings import Address, Settings, advertised
+from mqlog.broker.settings import Address, Given, Settings, advertised
 from mqlog.broker.world import Partition, Producer, Segment, Shape, Topic
 
 _POLL_EVENTS = 256
@@ -71,8 +72,10 @@ class Runtime:
         journal: Journal | None = None,
     ) -> None:
         """Nothing is opened yet."""
-        self.settings = settings
         self.data_dir = os.path.abspath(data_dir)
+        # Clients are told where the data is and, once known, where the listeners are.
+        place = Given(shown_directory(self), "data directory")
+        self.settings = Settings({**settings.given, "log.dirs": place})
         self.node_id = settings.integer("node.id")
         self.cluster_id = ""
         self.addresses: list[Address] = []
@@ -94,6 +97,8 @@ class Runtime:
         facts = self.native.start()
         self.cluster_id = facts["cluster_id"]
         self.addresses = [Address(host, port) for host, port in facts["addresses"]]
+        bound = ",".join(f"PLAINTEXT://{address}" for address in self.addresses)
+        self.settings.given["listeners"] = Given(bound, "listeners")
         _close_after_fork(self)
         return facts
 

@@ -374,7 +374,7 @@ fn open_partitions(
 ) {
     let mut wanted = Vec::new();
     for topic in image.topics() {
-        let log = Arc::new(log_config(&topic.name, image, &config.raw));
+        let log = Arc::new(log_config(&topic.name, image, config));
         for (index, state) in topic.partitions.iter().enumerate() {
             wanted.push((topic.id, index as i32, log.clone(), state.leader_epoch));
         }

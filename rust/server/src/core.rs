@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use mqlog_log::{Clock, DataDir, Durability};
-use mqlog_meta::Image;
+use mqlog_meta::{Image, RESOURCE_BROKER};
 use tokio::sync::Notify;
 
 use crate::budget::Budget;
@@ -24,8 +24,10 @@ const DRAINING: u8 = 1;
 /// One broker's shared state. Nothing here is process-wide.
 pub(crate) struct Core {
     pub(crate) config: BrokerConfig,
-    /// `max.connections`, or what the descriptor limit leaves if that is less.
-    pub(crate) max_connections: usize,
+    /// The node id as the name of its dynamic settings.
+    node: String,
+    /// Connections that the descriptor limit leaves room for.
+    most_connections: usize,
     /// What connections and segments share.
     descriptors: usize,
     pub(crate) dir: Arc<DataDir>,
@@ -54,11 +56,10 @@ impl Core {
         image: Image,
         router: Router,
     ) -> Core {
-        let limits = &config.limits;
         let descriptors = descriptors();
-        let most_connections = descriptors.saturating_sub(LEAST_FOR_SEGMENTS).max(1);
         Core {
-            max_connections: limits.max_connections.min(most_connections),
+            node: config.node_id.to_string(),
+            most_connections: descriptors.saturating_sub(LEAST_FOR_SEGMENTS).max(1),
             descriptors,
             dir,
             clock,
@@ -69,8 +70,8 @@ impl Core {
             stats: Stats::default(),
             tokens: Tokens::default(),
             ledgers: Ledgers::default(),
-            sessions: SessionCache::new(limits.fetch_session_slots),
-            budget: Budget::new(limits.queued_max_request_bytes),
+            sessions: SessionCache::new(config.limits.fetch_session_slots),
+            budget: Budget::new(config.limits.queued_max_request_bytes),
             faults: Faults::default(),
             stop_accepting: Notify::new(),
             phase: AtomicU8::new(SERVING),
@@ -86,6 +87,27 @@ impl Core {
     /// Whether `acks=all` waits for a flush.
     pub(crate) fn fsync(&self) -> bool {
         self.config.durability == Durability::Fsync
+    }
+
+    /// `max.connections`, or what the descriptor limit leaves if that is less.
+    pub(crate) fn max_connections(&self) -> usize {
+        let asked = self.dynamic("max.connections");
+        let asked = asked.unwrap_or(self.config.limits.max_connections);
+        asked.min(self.most_connections)
+    }
+
+    /// `max.connections.per.ip`.
+    pub(crate) fn max_connections_per_ip(&self) -> usize {
+        let asked = self.dynamic("max.connections.per.ip");
+        asked.unwrap_or(self.config.limits.max_connections_per_ip)
+    }
+
+    /// What was set while the broker runs: for this one, else for all.
+    fn dynamic(&self, name: &str) -> Option<usize> {
+        let image = self.image.load();
+        let mut layers = [self.node.as_str(), ""].into_iter();
+        let value = layers.find_map(|layer| image.configs(RESOURCE_BROKER, layer)?.get(name));
+        value.and_then(|value| value.trim().parse().ok())
     }
 
     /// Segments may have the descriptors that connections leave.

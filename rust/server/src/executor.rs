@@ -124,7 +124,7 @@ fn new_partitions(
         if known >= topic.partitions.len() {
             continue;
         }
-        let config = Arc::new(log_config(&topic.name, after, &core.config.raw));
+        let config = Arc::new(log_config(&topic.name, after, &core.config));
         for (index, state) in topic.partitions.iter().enumerate().skip(known) {
             new.push((id, index as i32, config.clone(), state.leader_epoch));
         }
@@ -172,7 +172,7 @@ pub(crate) fn route(
     id: &TopicId,
 ) -> Option<Arc<Route>> {
     let topic = image.topic(id)?;
-    let config = log_config(&topic.name, image, &core.config.raw);
+    let config = log_config(&topic.name, image, &core.config);
     let before = router.get(TopicRef::Id(*id));
     let config = match before {
         Some(route) if *route.config == config => route.config.clone(),

@@ -351,14 +351,14 @@ struct Ticket {
 impl Ticket {
     fn take(acceptor: &Arc<Acceptor>, ip: IpAddr) -> Option<Ticket> {
         let core = acceptor.core.clone();
-        let (limits, stats) = (&core.config.limits, &core.stats);
-        if stats.connections_open.get() >= core.max_connections as u64 {
+        let stats = &core.stats;
+        if stats.connections_open.get() >= core.max_connections() as u64 {
             stats.refused_max_connections.add(1);
             return None;
         }
         let mut per_ip = lock(&acceptor.per_ip);
         let count = per_ip.entry(ip).or_insert(0);
-        if *count >= limits.max_connections_per_ip {
+        if *count >= core.max_connections_per_ip() {
             stats.refused_per_ip.add(1);
             if *count == 0 {
                 per_ip.remove(&ip);

@@ -1,16 +1,15 @@
 //! From a topic's settings, as text under Kafka's names, to what its log is told.
 //!
-//! A setting is looked up in the topic's dynamic configs, then in the broker's under the name it
-//! has there (`log.retention.ms`, `message.max.bytes`, ...), then the log's default holds. Values
-//! were checked before they were proposed; one that does not parse here is skipped, with the
-//! default, because a log that exists must open.
-
-use std::collections::BTreeMap;
+//! A setting is looked up in the topic's dynamic configs, then under the name it has for brokers
+//! (`log.retention.ms`, `message.max.bytes`, ...) in this broker's dynamic configs, in those of all
+//! brokers and in what this one was started with, then the log's default holds. Values were checked
+//! before they were proposed; one that does not parse here is skipped, with the default, because a
+//! log that exists must open.
 
 use mqlog_log::LogConfig;
 use mqlog_meta::{Configs, Image, RESOURCE_BROKER, RESOURCE_TOPIC};
 
-use crate::config::{boolean, number, ConfigError};
+use crate::config::{boolean, number, BrokerConfig, ConfigError};
 use crate::metadata::internal;
 
 /// Name of a topic setting, and its names as a broker-wide default, the first set one counting.
@@ -54,16 +53,22 @@ const BROKER_NAMES: [(&str, &[(&str, i64)]); 13] = [
 ];
 
 /// The settings of one topic, resolved.
-pub fn log_config(topic: &str, image: &Image, raw: &BTreeMap<String, String>) -> LogConfig {
+pub fn log_config(topic: &str, image: &Image, broker: &BrokerConfig) -> LogConfig {
     let mut config = LogConfig {
         essential: internal(topic),
         ..LogConfig::default()
     };
     let own = image.configs(RESOURCE_TOPIC, topic);
-    let cluster = image.configs(RESOURCE_BROKER, "");
+    let node = broker.node_id.to_string();
+    let brokers = [node.as_str(), ""].map(|name| image.configs(RESOURCE_BROKER, name));
+    let layers = [
+        brokers[0].map(|c| &**c),
+        brokers[1].map(|c| &**c),
+        Some(&broker.raw),
+    ];
     for (name, broker_names) in BROKER_NAMES {
         let value = own.and_then(|own| own.get(name)).cloned();
-        let value = value.or_else(|| broker_value(cluster.map(|c| &**c), raw, broker_names));
+        let value = value.or_else(|| broker_value(&layers, broker_names));
         if let Some(value) = value {
             let _ = set(&mut config, name, &value);
         }
@@ -71,15 +76,9 @@ pub fn log_config(topic: &str, image: &Image, raw: &BTreeMap<String, String>) ->
     config
 }
 
-fn broker_value(
-    dynamic: Option<&Configs>,
-    raw: &BTreeMap<String, String>,
-    names: &[(&str, i64)],
-) -> Option<String> {
+fn broker_value(layers: &[Option<&Configs>], names: &[(&str, i64)]) -> Option<String> {
     names.iter().find_map(|(name, factor)| {
-        let value = dynamic
-            .and_then(|d| d.get(*name))
-            .or_else(|| raw.get(*name))?;
+        let value = layers.iter().flatten().find_map(|layer| layer.get(*name))?;
         match (factor, value.parse::<i64>()) {
             (1, _) | (_, Err(_)) | (_, Ok(-1)) => Some(value.clone()),
             (factor, Ok(n)) => Some(n.saturating_mul(*factor).to_string()),
@@ -131,33 +130,52 @@ mod tests {
         image
     }
 
+    fn broker(settings: &[(&str, &str)]) -> BrokerConfig {
+        let mut config = BrokerConfig::new("unused", ([127, 0, 0, 1], 0).into());
+        for (name, value) in settings {
+            config.raw.insert((*name).to_owned(), (*value).to_owned());
+        }
+        config
+    }
+
+    fn dynamic(resource_type: i8, name: &str, key: &str, value: &str) -> MetaRecord {
+        MetaRecord::Config {
+            resource_type,
+            name: name.into(),
+            key: key.into(),
+            value: Some(value.into()),
+        }
+    }
+
     #[test]
     fn a_topic_setting_wins_over_the_brokers_and_that_over_the_default() {
         let mut image = image();
-        let mut raw = BTreeMap::new();
-        assert_eq!(log_config("t", &image, &raw), LogConfig::default());
-        raw.insert("log.retention.hours".to_owned(), "2".to_owned());
-        raw.insert("message.max.bytes".to_owned(), "5000".to_owned());
-        assert_eq!(log_config("t", &image, &raw).retention_ms, 7_200_000);
-        raw.insert("log.retention.ms".to_owned(), "9".to_owned());
-        assert_eq!(log_config("t", &image, &raw).retention_ms, 9);
-        let config = MetaRecord::Config {
-            resource_type: RESOURCE_TOPIC,
-            name: "t".into(),
-            key: "retention.ms".into(),
-            value: Some("-1".into()),
+        let retention = |image: &Image, settings: &[(&str, &str)]| {
+            log_config("t", image, &broker(settings)).retention_ms
         };
-        image.apply(&config).unwrap();
-        let resolved = log_config("t", &image, &raw);
-        assert_eq!(
-            (resolved.retention_ms, resolved.max_message_bytes),
-            (-1, 5000)
-        );
+        assert_eq!(log_config("t", &image, &broker(&[])), LogConfig::default());
+        let hours = [("log.retention.hours", "2"), ("message.max.bytes", "5000")];
+        assert_eq!(retention(&image, &hours), 7_200_000);
+        let both = [("log.retention.hours", "2"), ("log.retention.ms", "9")];
+        assert_eq!(retention(&image, &both), 9);
+        for (kind, name, key, value) in [
+            (RESOURCE_BROKER, "", "log.retention.ms", 10),
+            (RESOURCE_BROKER, "1", "log.retention.ms", 11),
+            (RESOURCE_TOPIC, "t", "retention.ms", -1),
+        ] {
+            let record = dynamic(kind, name, key, &value.to_string());
+            image.apply(&record).unwrap();
+            assert_eq!(retention(&image, &both), value);
+        }
+        let other = dynamic(RESOURCE_BROKER, "2", "message.max.bytes", "7");
+        image.apply(&other).unwrap();
+        let resolved = log_config("t", &image, &broker(&hours));
+        assert_eq!(resolved.max_message_bytes, 5000);
     }
 
     #[test]
     fn a_value_that_makes_no_sense_leaves_the_default() {
-        let raw = BTreeMap::from([("log.segment.bytes".to_owned(), "many".to_owned())]);
-        assert_eq!(log_config("t", &image(), &raw), LogConfig::default());
+        let broker = broker(&[("log.segment.bytes", "many")]);
+        assert_eq!(log_config("t", &image(), &broker), LogConfig::default());
     }
 }
