@@ -71,6 +71,15 @@ def test_describe_is_a_table_for_people(topic: Any, name: str) -> None:
     assert lines[-1] == "all settings are at their default (--all shows them)"
 
 
+def test_describe_says_that_compacted_topics_are_not_cleaned(topic: Any, name: str) -> None:
+    topic("create", name, "--set", "cleanup.policy=delete,compact")
+    last = topic("describe", name).out.splitlines()[-1]
+    assert last.startswith("cleanup.policy=compact: records need keys.")
+    assert last.endswith("mqlog does not clean yet.")
+    assert topic("alter", name, "--unset", "cleanup.policy").code == 0
+    assert "clean" not in topic("describe", name).out
+
+
 def test_describe_all_has_every_setting_with_its_source(topic: Any, name: str) -> None:
     topic("create", name)
     settings = {row["setting"]: row for row in described(topic, name, "--all")["settings"]}

@@ -43,12 +43,13 @@ HINTS = {
     UNKNOWN_TOPIC: "; `mqlog topic list` shows those that exist",
     ALREADY_EXISTS: "; --if-not-exists accepts that, `mqlog topic alter` changes it",
 }
+DEFAULT = "default"
 SOURCES = {
     1: "topic",
     2: "broker, dynamic",
     3: "cluster, dynamic",
     4: "broker, static",
-    5: "default",
+    5: DEFAULT,
     6: "broker, logger",
     7: "client metrics",
     8: "group",
@@ -226,7 +227,7 @@ def refuse_unknown(cluster: Cluster, name: str, settings: list[str]) -> None:
     """Raise for a setting that the topic cannot have: brokers remove what is not there."""
     if not settings:
         return
-    known = {row["setting"] for row in configs_of(cluster, name, everything=True)}
+    known = {row["setting"] for row in configs_of(cluster, name)}
     for setting in settings:
         if setting not in known:
             near = difflib.get_close_matches(setting, known, 1)
@@ -234,8 +235,8 @@ def refuse_unknown(cluster: Cluster, name: str, settings: list[str]) -> None:
             raise UsageError(f"cannot alter topic {name!r}: it has no setting {setting!r}{hint}")
 
 
-def configs_of(cluster: Cluster, name: str, *, everything: bool) -> list[Row]:
-    """The settings of a topic: those that differ from the default, or all."""
+def configs_of(cluster: Cluster, name: str) -> list[Row]:
+    """All settings of a topic."""
     resource = DescribeConfigsRequest.DescribeConfigsResource(TOPIC, name, None)
     request = DescribeConfigsRequest(resources=[resource])
     answer = cluster.any.call(Api.DESCRIBE_CONFIGS, request, DescribeConfigsResponse)
@@ -250,7 +251,6 @@ def configs_of(cluster: Cluster, name: str, *, everything: bool) -> list[Row]:
                 "set_by": SOURCES.get(config.config_source, str(config.config_source)),
             }
             for config in sorted(result.configs, key=lambda config: config.name)
-            if everything or config.config_source != 5
         ]
     return rows
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from mqlog.cli import admin
-from mqlog.cli.output import output_option, show
+from mqlog.cli.output import Row, output_option, show
 from mqlog.connection import DEFAULT_TIMEOUT_S, Cluster
 from mqlog.errors import MqlogError, TopicAlreadyExistsError
 
@@ -116,7 +116,8 @@ def describe(name: str, everything: bool, bootstrap: str, timeout: float, output
     """Show a topic's partitions, offsets, sizes and settings."""
     with Cluster(bootstrap, timeout_s=timeout) as cluster:
         found, partitions = admin.partitions_of(cluster, name)
-        settings = admin.configs_of(cluster, name, everything=everything)
+        known = admin.configs_of(cluster, name)
+    settings = [row for row in known if everything or row["set_by"] != admin.DEFAULT]
     if output == "json":
         whole = {
             "name": name,
@@ -141,6 +142,17 @@ def describe(name: str, everything: bool, bootstrap: str, timeout: float, output
     show([{key: row.get(key) for key in keys} for row in shown], output, empty="no partitions")
     click.echo()
     show(settings, output, empty="all settings are at their default (--all shows them)")
+    if _is_never_cleaned(known) and not found.is_internal:
+        click.echo(
+            "\ncleanup.policy=compact: records need keys. Old values of a key are kept for now: "
+            "mqlog does not clean yet."
+        )
+
+
+def _is_never_cleaned(settings: list[Row]) -> bool:
+    """Whether this is a compacted topic of an mqlog, by the settings that it alone has."""
+    values = {row["setting"]: row["value"] or "" for row in settings}
+    return "mqlog.validate" in values and "compact" in values.get("cleanup.policy", "").split(",")
 
 
 @topic.command()

@@ -90,7 +90,7 @@ fn open(bytes: &[u8], cfg: &LogConfig) -> Result<(), AppendError> {
     for record in open.records() {
         let record = record.map_err(AppendError::Record)?;
         if record.key.is_none() && errors.len() < MAX_NAMED {
-            let text = "a compacted topic takes no record without a key".to_owned();
+            let text = "Compacted topic cannot accept message without key".to_owned();
             errors.push((record.offset_delta, text));
         }
     }
