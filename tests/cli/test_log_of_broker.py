@@ -59,6 +59,8 @@ def produce(bootstrap: str, topic: str, codec: str, values: list[Any]) -> None:
     producer = Producer(
         {"bootstrap.servers": bootstrap, "compression.type": codec, "linger.ms": 10_000}
     )
+    # Once it knows the partition, nothing is sent before the flush.
+    producer.list_topics(topic, timeout=30)
     for number, value in enumerate(values):
         producer.produce(topic, value, f"key {number}", timestamp=TIME_MS, headers={"n": b"\xff"})
     assert producer.flush(30) == 0

@@ -1,0 +1,26 @@
+"""A member of a group: `kafka_python.py BOOTSTRAP TOPIC GROUP eager|static`."""
+
+import select
+import sys
+
+from kafka import KafkaConsumer
+
+bootstrap, topic, group, mode = sys.argv[1:]
+consumer = KafkaConsumer(
+    topic,
+    bootstrap_servers=bootstrap,
+    group_id=group,
+    group_instance_id="member" if mode == "static" else None,
+    auto_offset_reset="earliest",
+    enable_auto_commit=False,
+    session_timeout_ms=10_000,
+    heartbeat_interval_ms=500,
+)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    batches = consumer.poll(timeout_ms=100)
+    for records in batches.values():
+        for record in records:
+            print(record.partition, record.offset, flush=True)
+    if batches:
+        consumer.commit()
+consumer.close()
