@@ -15,6 +15,7 @@ COMMANDS = [
     *("topic", "topic list", "topic create", "topic describe"),
     *("topic alter", "topic delete", "topic trim"),
     *("group", "group list", "group describe", "group seek", "group delete"),
+    *("config", "config list", "config get", "config set"),
     *("log", "log dump", "log verify"),
 ]
 
@@ -29,7 +30,7 @@ def test_help(command: str) -> None:
 def test_no_command_is_left_out() -> None:
     found = {
         f"{group} {command}".strip()
-        for group in ("", "topic", "group", "log")
+        for group in ("", "topic", "group", "config", "log")
         for command in re.findall(r"^  ([a-z]+)  ", mqlog(*group.split(), "-h").out, re.MULTILINE)
     }
     assert {"", *found} == set(COMMANDS)

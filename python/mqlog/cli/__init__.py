@@ -71,6 +71,11 @@ class Lazy(click.Group):
         "serve": ("mqlog.cli.serve", "serve", "Run a broker on a data directory."),
         "topic": ("mqlog.cli.topic", "topic", "List, create, describe, alter, delete, trim."),
         "group": ("mqlog.cli.group", "group", "List, describe, seek, delete consumer groups."),
+        "config": (
+            "mqlog.cli.config",
+            "config",
+            "List, read and change broker and topic settings.",
+        ),
         "log": ("mqlog.cli.log", "log", "Read segment files while no broker runs, or beside it."),
         "version": ("mqlog.cli.version", "version", "Show the version and how it was built."),
     },
