@@ -38,6 +38,8 @@ READ_BYTES = 1 << 20
 class Api(IntEnum):
     """The APIs the command line calls, by their key on the wire."""
 
+    PRODUCE = 0
+    FETCH = 1
     LIST_OFFSETS = 2
     METADATA = 3
     OFFSET_COMMIT = 8
@@ -162,6 +164,13 @@ class Connection:
         answer = self._exchange(api, version, request)
         return self._decoded(api, version, answer, response_type)
 
+    def send(self, api: Api, request: object, *, newest: int | None = None) -> None:
+        """Send one request that is not answered: Produce with acks 0."""
+        version = self.version(api, newest)
+        if version is None:
+            raise ProtocolError(f"{self._address} has no version of {api.name} that mqlog knows")
+        self._write(api, version, request)
+
     def _negotiate(self) -> None:
         """Kafka's rule: a version the broker lacks is answered in version 0, with error 35."""
         request = ApiVersionsRequest(client_software_name="mqlog", client_software_version="0")
@@ -189,13 +198,16 @@ class Connection:
             raise TypeError(f"{api.name} is answered by {type(message).__name__}")
         return message
 
-    def _exchange(self, api: Api, version: int, request: object) -> bytes:
+    def _write(self, api: Api, version: int, request: object) -> None:
         self._correlation_id += 1
         frame = _native.encode_request(api, version, self._correlation_id, self._client_id, request)
+        self._socket.settimeout(self._timeout_s)
+        self._socket.sendall(struct.pack(">i", len(frame)) + frame)
+
+    def _exchange(self, api: Api, version: int, request: object) -> bytes:
         deadline = time.monotonic() + self._timeout_s
         try:
-            self._socket.settimeout(self._timeout_s)
-            self._socket.sendall(struct.pack(">i", len(frame)) + frame)
+            self._write(api, version, request)
             (size,) = struct.unpack(">i", self._read(4, deadline))
             if not 4 <= size <= MAX_RESPONSE_BYTES:
                 raise ProtocolError(

@@ -11,7 +11,7 @@ from mqlog import _native
 from .command import golden, mqlog
 
 COMMANDS = [
-    *("", "serve", "version"),
+    *("", "serve", "version", "produce", "consume"),
     *("topic", "topic list", "topic create", "topic describe"),
     *("topic alter", "topic delete", "topic trim"),
     *("group", "group list", "group describe", "group seek", "group delete"),

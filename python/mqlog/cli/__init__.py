@@ -69,6 +69,8 @@ class Lazy(click.Group):
     cls=Lazy,
     lazy={
         "serve": ("mqlog.cli.serve", "serve", "Run a broker on a data directory."),
+        "produce": ("mqlog.cli.produce", "produce", "Send lines as records."),
+        "consume": ("mqlog.cli.consume", "consume", "Print the records of a topic."),
         "topic": ("mqlog.cli.topic", "topic", "List, create, describe, alter, delete, trim."),
         "group": ("mqlog.cli.group", "group", "List, describe, seek, delete consumer groups."),
         "config": (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import click
 
 from mqlog.cli import admin, groups
 from mqlog.cli.groups import Place
+from mqlog.cli.moments import milliseconds
 from mqlog.cli.output import Row, output_option, show
 from mqlog.cli.topic import confirm, connection_options
 from mqlog.connection import Cluster
@@ -178,22 +178,11 @@ def _target(text: str) -> str | dict[Place, int]:
     if text in ("start", "end") or text.removeprefix("+").removeprefix("-").isdecimal():
         return text
     if text.startswith("@"):
-        return f"@{_milliseconds(text[1:])}"
+        return f"@{milliseconds(text[1:])}"
     path = Path(text)
     if not path.is_file():
         raise UsageError(f"--to {text!r} is neither start, end, a number, @TIME nor a file")
     return _read(path)
-
-
-def _milliseconds(text: str) -> int:
-    if text.isdecimal():
-        return int(text)
-    try:
-        return int(datetime.fromisoformat(text).astimezone().timestamp() * 1000)
-    except ValueError:
-        raise UsageError(
-            f"{text!r} is no time: give ISO 8601, as 2026-01-31T12:00+01:00, or ms since 1970"
-        ) from None
 
 
 def _read(path: Path) -> dict[Place, int]:
