@@ -1,0 +1,22 @@
+//! The Kafka client's core: connections, metadata, producer, fetcher, heartbeats.
+//!
+//! What it is: everything of a client that happens per byte, per record or while its user is busy.
+//! What it is not: it decides nothing that a flow in Python decides (joining a group, resetting an
+//! offset, creating a topic), and it knows no Python. `docs/internals/client.md` is its design.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `config`, `error` | what a client is told, and what can go wrong |
+//! | `bell`, `fork`, `io` | threads: how they wait, what a fork leaves, the I/O thread and the pool |
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod bell;
+pub mod config;
+pub mod error;
+pub mod fork;
+pub mod io;
+
+pub use bell::{Bell, Woken};
+pub use error::ClientError;
+pub use io::IoThread;
