@@ -1,4 +1,4 @@
-//! What a client is told. Python checks names and types (`client/config.py`); these are its results.
+//! What a client is told. Python checks names and types (`client/config.py`); this is what is left.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,13 +1,13 @@
 //! The Kafka client's core: connections, metadata, producer, fetcher, heartbeats.
 //!
-//! What it is: everything of a client that happens per byte, per record or while its user is busy.
-//! What it is not: it decides nothing that a flow in Python decides (joining a group, resetting an
-//! offset, creating a topic), and it knows no Python. `docs/internals/client.md` is its design.
+//! What it is: all of a client that happens per byte, per record or while its user is busy. What it
+//! is not: it decides nothing that a flow in Python decides (joining a group, resetting an offset,
+//! creating a topic), and it knows no Python. `docs/internals/client.md` is its design.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `config`, `error` | what a client is told, and what can go wrong |
-//! | `bell`, `fork`, `io` | threads: how they wait, what a fork leaves, the I/O thread and the pool |
+//! | `bell`, `fork`, `io` | threads: how they wait, what a fork leaves, I/O thread and pool |
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
