@@ -5,16 +5,38 @@
     ├── UsageError              a call or a command that cannot be right as it was made
     ├── ConfigError             a setting whose name or value is not legal
     ├── ProtocolError           bytes that are not their message, or a value it cannot carry
-    └── KafkaError              an error code of the protocol: code, name, retriable
-        └── RetriableError      the same request may succeed if it is sent again
-            └── MetadataError   ... after fresh metadata
+    ├── UsedAfterForkError      a handle in a child of the process that made it
+    └── KafkaError              what a client meets
+        ├── BrokerResponseError     an error code of a broker: one class for each
+        │   └── AuthorizationError
+        ├── RetriableError          the same request may succeed if it is sent again
+        │   ├── MetadataError           ... after fresh metadata
+        │   │   └── KafkaConnectionError
+        │   │       └── NoBrokersAvailable
+        │   └── KafkaTimeoutError       a time limit passed
+        │       ├── BufferFullError
+        │       └── NoBrokersAvailable
+        ├── TlsError
+        ├── CommitFailedError
+        │   └── MaxPollIntervalExceededError
+        ├── LogTruncationError, NoOffsetForPartitionError, UnsupportedCodecError
+        ├── IllegalStateError       a call that does not fit the state the client is in
+        │   └── ClosedError
+        ├── KafkaConfigurationError     also a ConfigError
+        ├── IllegalArgumentError        also a UsageError
+        └── KafkaProtocolError          also a ProtocolError
 
-`for_code` gives the class of a code, `KafkaError.of` an instance.
+The class of a code that may pass is also a RetriableError or MetadataError. Each KafkaError has
+`code` (None where no broker said so), `name`, `retriable`, `fatal` (the client is of no more use:
+close it), `needs_metadata`, and, where they are known, `topic`, `partition`, `offset` and `hint`,
+the next step. `for_code` gives the class of a code, `KafkaError.of` an instance. The names that
+kafka-python uses for the same things are at the end.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 
 class MqlogError(Exception):
@@ -57,29 +79,68 @@ class ProtocolError(MqlogError, ValueError):
 
 
 class KafkaError(MqlogError):
-    """An error code of the protocol. `str()` is the code's meaning, or the detail given."""
+    """What a client meets. `str()` is the class's meaning, or the detail given."""
 
-    code: ClassVar[int] = -1
-    name: ClassVar[str] = "UNKNOWN_SERVER_ERROR"
+    code: ClassVar[int | None] = None
+    name: ClassVar[str] = ""
     retriable: ClassVar[bool] = False
+    fatal: ClassVar[bool] = False
     needs_metadata: ClassVar[bool] = False
 
-    def __init__(self, detail: str | None = None) -> None:
-        """`detail` says what was wrong in this case; without it the class's first line does."""
-        super().__init__(detail or (type(self).__doc__ or "").strip())
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        topic: str | None = None,
+        partition: int | None = None,
+        offset: int | None = None,
+        hint: str | None = None,
+    ) -> None:
+        """`detail` is the whole sentence; without it the class's first line is said."""
+        super().__init__(detail or (type(self).__doc__ or "").strip().partition("\n")[0])
         self.detail = detail
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+        self.hint = hint
 
-    def __reduce__(self) -> tuple[type[KafkaError], tuple[str | None]]:
+    def __reduce__(self) -> tuple[type[KafkaError], tuple[str | None], dict[str, object]]:
         """Pickle what it was made of."""
-        return type(self), (self.detail,)
+        return type(self), (self.detail,), vars(self)
+
+    @property
+    def errno(self) -> int | None:
+        """The code, as kafka-python calls it."""
+        return self.code
+
+    @property
+    def invalid_metadata(self) -> bool:
+        """Whether fresh metadata is needed, as kafka-python calls it."""
+        return self.needs_metadata
 
     @staticmethod
-    def of(code: int, detail: str | None = None) -> KafkaError:
-        """An instance of the code's class. A code that no table has keeps its number."""
-        known = _BY_CODE.get(code)
-        if known is None:
-            return UnknownServerError(detail or f"The broker answered with unknown code {code}.")
-        return known(detail)
+    def of(
+        code: int,
+        detail: str | None = None,
+        *,
+        topic: str | None = None,
+        partition: int | None = None,
+        offset: int | None = None,
+        hint: str | None = None,
+    ) -> KafkaError:
+        """An instance of the code's class. A code that no table has keeps its number.
+
+        With a topic the text names it, with a hint it ends in it.
+        """
+        known = _BY_CODE.get(code, UnknownServerError)
+        if code not in _BY_CODE:
+            detail = detail or f"The broker answered with unknown code {code}."
+        if topic is not None or hint is not None:
+            text = detail or str(known())
+            where = topic if partition is None else f"{topic}-{partition}"
+            text = f"{where}: {text}" if topic is not None else text
+            detail = f"{text.removesuffix('.')}; {hint}" if hint else text
+        return known(detail, topic=topic, partition=partition, offset=offset, hint=hint)
 
 
 class RetriableError(KafkaError):
@@ -94,947 +155,1107 @@ class MetadataError(RetriableError):
     needs_metadata = True
 
 
+class BrokerResponseError(KafkaError):
+    """An error code that a broker answered with."""
+
+
+class AuthorizationError(BrokerResponseError):
+    """Who is logged in may not do this."""
+
+
 def for_code(code: int) -> type[KafkaError]:
     """The class of an error code; KeyError for 0 (no error) and codes no table has."""
     return _BY_CODE[code]
 
 
-class UnknownServerError(KafkaError):
+class UnknownServerError(BrokerResponseError):
     """The broker failed in a way it did not expect; its log has the cause."""
 
     code = -1
     name = "UNKNOWN_SERVER_ERROR"
 
 
-class OffsetOutOfRangeError(KafkaError):
+class OffsetOutOfRangeError(BrokerResponseError):
     """The offset is outside what the partition holds; read from its log start or log end."""
 
     code = 1
     name = "OFFSET_OUT_OF_RANGE"
 
 
-class CorruptMessageError(RetriableError):
+class CorruptMessageError(RetriableError, BrokerResponseError):
     """The batch does not match its checksum or is not well formed."""
 
     code = 2
     name = "CORRUPT_MESSAGE"
 
 
-class UnknownTopicOrPartitionError(MetadataError):
+class UnknownTopicOrPartitionError(MetadataError, BrokerResponseError):
     """The broker knows no such topic or partition."""
 
     code = 3
     name = "UNKNOWN_TOPIC_OR_PARTITION"
 
 
-class InvalidFetchSizeError(KafkaError):
+class InvalidFetchSizeError(BrokerResponseError):
     """The requested fetch size is not valid."""
 
     code = 4
     name = "INVALID_FETCH_SIZE"
 
 
-class LeaderNotAvailableError(MetadataError):
+class LeaderNotAvailableError(MetadataError, BrokerResponseError):
     """The partition has no leader yet; ask for metadata again."""
 
     code = 5
     name = "LEADER_NOT_AVAILABLE"
 
 
-class NotLeaderOrFollowerError(MetadataError):
+class NotLeaderOrFollowerError(MetadataError, BrokerResponseError):
     """The broker asked is not the partition's leader or follower; ask for metadata again."""
 
     code = 6
     name = "NOT_LEADER_OR_FOLLOWER"
 
 
-class RequestTimedOutError(RetriableError):
+class RequestTimedOutError(RetriableError, BrokerResponseError):
     """The request was not finished within its timeout."""
 
     code = 7
     name = "REQUEST_TIMED_OUT"
 
 
-class BrokerNotAvailableError(KafkaError):
+class BrokerNotAvailableError(BrokerResponseError):
     """The broker is not reachable."""
 
     code = 8
     name = "BROKER_NOT_AVAILABLE"
 
 
-class ReplicaNotAvailableError(MetadataError):
+class ReplicaNotAvailableError(MetadataError, BrokerResponseError):
     """The broker holds no usable replica of the partition."""
 
     code = 9
     name = "REPLICA_NOT_AVAILABLE"
 
 
-class MessageTooLargeError(KafkaError):
+class MessageTooLargeError(BrokerResponseError):
     """The batch is larger than max.message.bytes allows."""
 
     code = 10
     name = "MESSAGE_TOO_LARGE"
 
 
-class StaleControllerEpochError(KafkaError):
+class StaleControllerEpochError(BrokerResponseError):
     """A newer controller has taken over."""
 
     code = 11
     name = "STALE_CONTROLLER_EPOCH"
 
 
-class OffsetMetadataTooLargeError(KafkaError):
+class OffsetMetadataTooLargeError(BrokerResponseError):
     """The metadata string committed with the offset is too long (offset.metadata.max.bytes)."""
 
     code = 12
     name = "OFFSET_METADATA_TOO_LARGE"
 
 
-class NetworkError(MetadataError):
+class NetworkError(MetadataError, BrokerResponseError):
     """The connection broke before the answer came."""
 
     code = 13
     name = "NETWORK_EXCEPTION"
 
 
-class CoordinatorLoadInProgressError(RetriableError):
+class CoordinatorLoadInProgressError(RetriableError, BrokerResponseError):
     """The coordinator is still loading its state; try again."""
 
     code = 14
     name = "COORDINATOR_LOAD_IN_PROGRESS"
 
 
-class CoordinatorNotAvailableError(RetriableError):
+class CoordinatorNotAvailableError(RetriableError, BrokerResponseError):
     """The coordinator is not available yet; try again."""
 
     code = 15
     name = "COORDINATOR_NOT_AVAILABLE"
 
 
-class NotCoordinatorError(RetriableError):
+class NotCoordinatorError(RetriableError, BrokerResponseError):
     """The broker asked is not the coordinator; look it up again."""
 
     code = 16
     name = "NOT_COORDINATOR"
 
 
-class InvalidTopicError(KafkaError):
+class InvalidTopicError(BrokerResponseError):
     """The topic name is not legal, or the topic may not be used in this way."""
 
     code = 17
     name = "INVALID_TOPIC_EXCEPTION"
 
 
-class RecordListTooLargeError(KafkaError):
+class RecordListTooLargeError(BrokerResponseError):
     """The batches of the request together exceed segment.bytes."""
 
     code = 18
     name = "RECORD_LIST_TOO_LARGE"
 
 
-class NotEnoughReplicasError(RetriableError):
+class NotEnoughReplicasError(RetriableError, BrokerResponseError):
     """Fewer replicas are in sync than min.insync.replicas asks for; nothing was written."""
 
     code = 19
     name = "NOT_ENOUGH_REPLICAS"
 
 
-class NotEnoughReplicasAfterAppendError(RetriableError):
+class NotEnoughReplicasAfterAppendError(RetriableError, BrokerResponseError):
     """It was written, but then fewer replicas were in sync than min.insync.replicas asks for."""
 
     code = 20
     name = "NOT_ENOUGH_REPLICAS_AFTER_APPEND"
 
 
-class InvalidRequiredAcksError(KafkaError):
+class InvalidRequiredAcksError(BrokerResponseError):
     """acks must be -1 (all), 0 or 1."""
 
     code = 21
     name = "INVALID_REQUIRED_ACKS"
 
 
-class IllegalGenerationError(KafkaError):
+class IllegalGenerationError(BrokerResponseError):
     """The group has moved on to another generation."""
 
     code = 22
     name = "ILLEGAL_GENERATION"
 
 
-class InconsistentGroupProtocolError(KafkaError):
+class InconsistentGroupProtocolError(BrokerResponseError):
     """The member's protocols do not fit those of the group."""
 
     code = 23
     name = "INCONSISTENT_GROUP_PROTOCOL"
 
 
-class InvalidGroupIdError(KafkaError):
+class InvalidGroupIdError(BrokerResponseError):
     """The group id is not legal."""
 
     code = 24
     name = "INVALID_GROUP_ID"
 
 
-class UnknownMemberIdError(KafkaError):
+class UnknownMemberIdError(BrokerResponseError):
     """The group knows no such member; join again."""
 
     code = 25
     name = "UNKNOWN_MEMBER_ID"
 
 
-class InvalidSessionTimeoutError(KafkaError):
+class InvalidSessionTimeoutError(BrokerResponseError):
     """The session timeout is outside group.min.session.timeout.ms..group.max.session.timeout.ms."""
 
     code = 26
     name = "INVALID_SESSION_TIMEOUT"
 
 
-class RebalanceInProgressError(KafkaError):
+class RebalanceInProgressError(BrokerResponseError):
     """The group is rebalancing; join again."""
 
     code = 27
     name = "REBALANCE_IN_PROGRESS"
 
 
-class InvalidCommitOffsetSizeError(KafkaError):
+class InvalidCommitOffsetSizeError(BrokerResponseError):
     """The committed offsets do not fit into one batch."""
 
     code = 28
     name = "INVALID_COMMIT_OFFSET_SIZE"
 
 
-class TopicAuthorizationFailedError(KafkaError):
+class TopicAuthorizationFailedError(AuthorizationError):
     """No permission for this on the topic."""
 
     code = 29
     name = "TOPIC_AUTHORIZATION_FAILED"
 
 
-class GroupAuthorizationFailedError(KafkaError):
+class GroupAuthorizationFailedError(AuthorizationError):
     """No permission for this on the group."""
 
     code = 30
     name = "GROUP_AUTHORIZATION_FAILED"
 
 
-class ClusterAuthorizationFailedError(KafkaError):
+class ClusterAuthorizationFailedError(AuthorizationError):
     """No permission for this on the cluster."""
 
     code = 31
     name = "CLUSTER_AUTHORIZATION_FAILED"
 
 
-class InvalidTimestampError(KafkaError):
+class InvalidTimestampError(BrokerResponseError):
     """The record's timestamp is outside what the topic accepts."""
 
     code = 32
     name = "INVALID_TIMESTAMP"
 
 
-class UnsupportedSaslMechanismError(KafkaError):
+class UnsupportedSaslMechanismError(BrokerResponseError):
     """The broker does not offer this SASL mechanism."""
 
     code = 33
     name = "UNSUPPORTED_SASL_MECHANISM"
+    fatal = True
 
 
-class IllegalSaslStateError(KafkaError):
+class IllegalSaslStateError(BrokerResponseError):
     """The request does not fit the state of the SASL exchange."""
 
     code = 34
     name = "ILLEGAL_SASL_STATE"
+    fatal = True
 
 
-class UnsupportedVersionError(KafkaError):
+class UnsupportedVersionError(BrokerResponseError):
     """The broker does not speak this version of the request."""
 
     code = 35
     name = "UNSUPPORTED_VERSION"
 
 
-class TopicAlreadyExistsError(KafkaError):
+class TopicAlreadyExistsError(BrokerResponseError):
     """A topic of this name exists already."""
 
     code = 36
     name = "TOPIC_ALREADY_EXISTS"
 
 
-class InvalidPartitionsError(KafkaError):
+class InvalidPartitionsError(BrokerResponseError):
     """The number of partitions is not legal."""
 
     code = 37
     name = "INVALID_PARTITIONS"
 
 
-class InvalidReplicationFactorError(KafkaError):
+class InvalidReplicationFactorError(BrokerResponseError):
     """The replication factor is below 1 or larger than the number of brokers."""
 
     code = 38
     name = "INVALID_REPLICATION_FACTOR"
 
 
-class InvalidReplicaAssignmentError(KafkaError):
+class InvalidReplicaAssignmentError(BrokerResponseError):
     """The replica assignment is not legal."""
 
     code = 39
     name = "INVALID_REPLICA_ASSIGNMENT"
 
 
-class InvalidConfigError(KafkaError):
+class InvalidConfigError(BrokerResponseError):
     """A configuration value is not legal."""
 
     code = 40
     name = "INVALID_CONFIG"
 
 
-class NotControllerError(RetriableError):
+class NotControllerError(RetriableError, BrokerResponseError):
     """The broker asked is not the active controller; ask for metadata again."""
 
     code = 41
     name = "NOT_CONTROLLER"
 
 
-class InvalidRequestError(KafkaError):
+class InvalidRequestError(BrokerResponseError):
     """The request contradicts itself or misses something; the broker's log says what."""
 
     code = 42
     name = "INVALID_REQUEST"
 
 
-class UnsupportedForMessageFormatError(KafkaError):
+class UnsupportedForMessageFormatError(BrokerResponseError):
     """The partition's record format does not support this."""
 
     code = 43
     name = "UNSUPPORTED_FOR_MESSAGE_FORMAT"
 
 
-class PolicyViolationError(KafkaError):
+class PolicyViolationError(BrokerResponseError):
     """The request satisfies the protocol but not a policy of the broker."""
 
     code = 44
     name = "POLICY_VIOLATION"
 
 
-class OutOfOrderSequenceNumberError(KafkaError):
+class OutOfOrderSequenceNumberError(BrokerResponseError):
     """The producer's sequence number does not follow the last one."""
 
     code = 45
     name = "OUT_OF_ORDER_SEQUENCE_NUMBER"
 
 
-class DuplicateSequenceNumberError(KafkaError):
+class DuplicateSequenceNumberError(BrokerResponseError):
     """The producer sent this sequence number before."""
 
     code = 46
     name = "DUPLICATE_SEQUENCE_NUMBER"
 
 
-class InvalidProducerEpochError(KafkaError):
+class InvalidProducerEpochError(BrokerResponseError):
     """A producer with this id and a newer epoch exists."""
 
     code = 47
     name = "INVALID_PRODUCER_EPOCH"
+    fatal = True
 
 
-class InvalidTxnStateError(KafkaError):
+class InvalidTxnStateError(BrokerResponseError):
     """The transaction is not in a state in which this is allowed."""
 
     code = 48
     name = "INVALID_TXN_STATE"
 
 
-class InvalidProducerIdMappingError(KafkaError):
+class InvalidProducerIdMappingError(BrokerResponseError):
     """The producer id does not belong to this transactional id."""
 
     code = 49
     name = "INVALID_PRODUCER_ID_MAPPING"
 
 
-class InvalidTransactionTimeoutError(KafkaError):
+class InvalidTransactionTimeoutError(BrokerResponseError):
     """The transaction timeout exceeds transaction.max.timeout.ms."""
 
     code = 50
     name = "INVALID_TRANSACTION_TIMEOUT"
 
 
-class ConcurrentTransactionsError(RetriableError):
+class ConcurrentTransactionsError(RetriableError, BrokerResponseError):
     """Another operation on the same transaction is still under way; try again."""
 
     code = 51
     name = "CONCURRENT_TRANSACTIONS"
 
 
-class TransactionCoordinatorFencedError(KafkaError):
+class TransactionCoordinatorFencedError(BrokerResponseError):
     """A newer transaction coordinator has taken over."""
 
     code = 52
     name = "TRANSACTION_COORDINATOR_FENCED"
 
 
-class TransactionalIdAuthorizationFailedError(KafkaError):
+class TransactionalIdAuthorizationFailedError(AuthorizationError):
     """No permission for this transactional id."""
 
     code = 53
     name = "TRANSACTIONAL_ID_AUTHORIZATION_FAILED"
+    fatal = True
 
 
-class SecurityDisabledError(KafkaError):
+class SecurityDisabledError(BrokerResponseError):
     """The broker has no authorizer configured."""
 
     code = 54
     name = "SECURITY_DISABLED"
 
 
-class OperationNotAttemptedError(KafkaError):
+class OperationNotAttemptedError(BrokerResponseError):
     """The operation was not tried, because an earlier one of the request failed."""
 
     code = 55
     name = "OPERATION_NOT_ATTEMPTED"
 
 
-class KafkaStorageError(MetadataError):
+class KafkaStorageError(MetadataError, BrokerResponseError):
     """The broker could not read or write its data directory."""
 
     code = 56
     name = "KAFKA_STORAGE_ERROR"
 
 
-class LogDirNotFoundError(KafkaError):
+class LogDirNotFoundError(BrokerResponseError):
     """The broker has no such data directory."""
 
     code = 57
     name = "LOG_DIR_NOT_FOUND"
 
 
-class SaslAuthenticationFailedError(KafkaError):
+class SaslAuthenticationFailedError(BrokerResponseError):
     """Authentication failed."""
 
     code = 58
     name = "SASL_AUTHENTICATION_FAILED"
+    fatal = True
 
 
-class UnknownProducerIdError(KafkaError):
+class UnknownProducerIdError(BrokerResponseError):
     """The broker remembers nothing of this producer id."""
 
     code = 59
     name = "UNKNOWN_PRODUCER_ID"
 
 
-class ReassignmentInProgressError(KafkaError):
+class ReassignmentInProgressError(BrokerResponseError):
     """A reassignment of the partition is under way."""
 
     code = 60
     name = "REASSIGNMENT_IN_PROGRESS"
 
 
-class DelegationTokenAuthDisabledError(KafkaError):
+class DelegationTokenAuthDisabledError(BrokerResponseError):
     """Delegation tokens are not enabled on the broker."""
 
     code = 61
     name = "DELEGATION_TOKEN_AUTH_DISABLED"
 
 
-class DelegationTokenNotFoundError(KafkaError):
+class DelegationTokenNotFoundError(BrokerResponseError):
     """The broker knows no such delegation token."""
 
     code = 62
     name = "DELEGATION_TOKEN_NOT_FOUND"
 
 
-class DelegationTokenOwnerMismatchError(KafkaError):
+class DelegationTokenOwnerMismatchError(BrokerResponseError):
     """The token belongs to somebody else."""
 
     code = 63
     name = "DELEGATION_TOKEN_OWNER_MISMATCH"
 
 
-class DelegationTokenRequestNotAllowedError(KafkaError):
+class DelegationTokenRequestNotAllowedError(BrokerResponseError):
     """Delegation tokens may not be requested over this kind of connection."""
 
     code = 64
     name = "DELEGATION_TOKEN_REQUEST_NOT_ALLOWED"
 
 
-class DelegationTokenAuthorizationFailedError(KafkaError):
+class DelegationTokenAuthorizationFailedError(AuthorizationError):
     """No permission for this delegation token."""
 
     code = 65
     name = "DELEGATION_TOKEN_AUTHORIZATION_FAILED"
 
 
-class DelegationTokenExpiredError(KafkaError):
+class DelegationTokenExpiredError(BrokerResponseError):
     """The delegation token has expired."""
 
     code = 66
     name = "DELEGATION_TOKEN_EXPIRED"
 
 
-class InvalidPrincipalTypeError(KafkaError):
+class InvalidPrincipalTypeError(BrokerResponseError):
     """The type of principal is not supported."""
 
     code = 67
     name = "INVALID_PRINCIPAL_TYPE"
 
 
-class NonEmptyGroupError(KafkaError):
+class NonEmptyGroupError(BrokerResponseError):
     """The group still has members."""
 
     code = 68
     name = "NON_EMPTY_GROUP"
 
 
-class GroupIdNotFoundError(KafkaError):
+class GroupIdNotFoundError(BrokerResponseError):
     """The broker knows no such group."""
 
     code = 69
     name = "GROUP_ID_NOT_FOUND"
 
 
-class FetchSessionIdNotFoundError(RetriableError):
+class FetchSessionIdNotFoundError(RetriableError, BrokerResponseError):
     """The broker has dropped this fetch session; open a new one."""
 
     code = 70
     name = "FETCH_SESSION_ID_NOT_FOUND"
 
 
-class InvalidFetchSessionEpochError(RetriableError):
+class InvalidFetchSessionEpochError(RetriableError, BrokerResponseError):
     """The fetch session expected another epoch; open a new one."""
 
     code = 71
     name = "INVALID_FETCH_SESSION_EPOCH"
 
 
-class ListenerNotFoundError(MetadataError):
+class ListenerNotFoundError(MetadataError, BrokerResponseError):
     """The partition's leader does not offer the listener this client came in by."""
 
     code = 72
     name = "LISTENER_NOT_FOUND"
 
 
-class TopicDeletionDisabledError(KafkaError):
+class TopicDeletionDisabledError(BrokerResponseError):
     """Topics cannot be deleted here (delete.topic.enable)."""
 
     code = 73
     name = "TOPIC_DELETION_DISABLED"
 
 
-class FencedLeaderEpochError(MetadataError):
+class FencedLeaderEpochError(MetadataError, BrokerResponseError):
     """The client's leader epoch is older than the broker's; ask for metadata again."""
 
     code = 74
     name = "FENCED_LEADER_EPOCH"
 
 
-class UnknownLeaderEpochError(RetriableError):
+class UnknownLeaderEpochError(RetriableError, BrokerResponseError):
     """The client's leader epoch is newer than the broker's; try again."""
 
     code = 75
     name = "UNKNOWN_LEADER_EPOCH"
 
 
-class UnsupportedCompressionTypeError(KafkaError):
+class UnsupportedCompressionTypeError(BrokerResponseError):
     """The version of the request cannot carry this compression type."""
 
     code = 76
     name = "UNSUPPORTED_COMPRESSION_TYPE"
 
 
-class StaleBrokerEpochError(KafkaError):
+class StaleBrokerEpochError(BrokerResponseError):
     """The broker has registered again since; its epoch is old."""
 
     code = 77
     name = "STALE_BROKER_EPOCH"
 
 
-class OffsetNotAvailableError(RetriableError):
+class OffsetNotAvailableError(RetriableError, BrokerResponseError):
     """The new leader's high watermark has not caught up yet; try again."""
 
     code = 78
     name = "OFFSET_NOT_AVAILABLE"
 
 
-class MemberIdRequiredError(KafkaError):
+class MemberIdRequiredError(BrokerResponseError):
     """Join again with the member id given in this answer."""
 
     code = 79
     name = "MEMBER_ID_REQUIRED"
 
 
-class PreferredLeaderNotAvailableError(MetadataError):
+class PreferredLeaderNotAvailableError(MetadataError, BrokerResponseError):
     """The preferred leader cannot be elected now."""
 
     code = 80
     name = "PREFERRED_LEADER_NOT_AVAILABLE"
 
 
-class GroupMaxSizeReachedError(KafkaError):
+class GroupMaxSizeReachedError(BrokerResponseError):
     """The group has group.max.size members already."""
 
     code = 81
     name = "GROUP_MAX_SIZE_REACHED"
 
 
-class FencedInstanceIdError(KafkaError):
+class FencedInstanceIdError(BrokerResponseError):
     """Another member with the same group.instance.id has taken over."""
 
     code = 82
     name = "FENCED_INSTANCE_ID"
+    fatal = True
 
 
-class EligibleLeadersNotAvailableError(MetadataError):
+class EligibleLeadersNotAvailableError(MetadataError, BrokerResponseError):
     """None of the replicas that may become leader is available."""
 
     code = 83
     name = "ELIGIBLE_LEADERS_NOT_AVAILABLE"
 
 
-class ElectionNotNeededError(MetadataError):
+class ElectionNotNeededError(MetadataError, BrokerResponseError):
     """The partition has the wanted leader already."""
 
     code = 84
     name = "ELECTION_NOT_NEEDED"
 
 
-class NoReassignmentInProgressError(KafkaError):
+class NoReassignmentInProgressError(BrokerResponseError):
     """No reassignment of the partition is under way."""
 
     code = 85
     name = "NO_REASSIGNMENT_IN_PROGRESS"
 
 
-class GroupSubscribedToTopicError(KafkaError):
+class GroupSubscribedToTopicError(BrokerResponseError):
     """The group subscribes to the topic, so its offset cannot be deleted."""
 
     code = 86
     name = "GROUP_SUBSCRIBED_TO_TOPIC"
 
 
-class InvalidRecordError(KafkaError):
+class InvalidRecordError(BrokerResponseError):
     """The broker refused a record; record_errors says which and why."""
 
     code = 87
     name = "INVALID_RECORD"
 
 
-class UnstableOffsetCommitError(RetriableError):
+class UnstableOffsetCommitError(RetriableError, BrokerResponseError):
     """A transaction holds offsets back that are not decided yet; try again."""
 
     code = 88
     name = "UNSTABLE_OFFSET_COMMIT"
 
 
-class ThrottlingQuotaExceededError(RetriableError):
+class ThrottlingQuotaExceededError(RetriableError, BrokerResponseError):
     """A quota is used up; wait for throttle_time_ms and try again."""
 
     code = 89
     name = "THROTTLING_QUOTA_EXCEEDED"
 
 
-class ProducerFencedError(KafkaError):
+class ProducerFencedError(BrokerResponseError):
     """A newer producer with the same transactional id has taken over."""
 
     code = 90
     name = "PRODUCER_FENCED"
+    fatal = True
 
 
-class ResourceNotFoundError(KafkaError):
+class ResourceNotFoundError(BrokerResponseError):
     """The named resource does not exist."""
 
     code = 91
     name = "RESOURCE_NOT_FOUND"
 
 
-class DuplicateResourceError(KafkaError):
+class DuplicateResourceError(BrokerResponseError):
     """The named resource exists already."""
 
     code = 92
     name = "DUPLICATE_RESOURCE"
 
 
-class UnacceptableCredentialError(KafkaError):
+class UnacceptableCredentialError(BrokerResponseError):
     """The credential does not meet the broker's requirements."""
 
     code = 93
     name = "UNACCEPTABLE_CREDENTIAL"
 
 
-class InconsistentVoterSetError(KafkaError):
+class InconsistentVoterSetError(BrokerResponseError):
     """The voters differ between the two sides of the quorum."""
 
     code = 94
     name = "INCONSISTENT_VOTER_SET"
 
 
-class InvalidUpdateVersionError(KafkaError):
+class InvalidUpdateVersionError(BrokerResponseError):
     """The version is not legal for this update."""
 
     code = 95
     name = "INVALID_UPDATE_VERSION"
 
 
-class FeatureUpdateFailedError(KafkaError):
+class FeatureUpdateFailedError(BrokerResponseError):
     """The feature could not be updated."""
 
     code = 96
     name = "FEATURE_UPDATE_FAILED"
 
 
-class PrincipalDeserializationFailureError(KafkaError):
+class PrincipalDeserializationFailureError(BrokerResponseError):
     """The forwarded principal could not be read."""
 
     code = 97
     name = "PRINCIPAL_DESERIALIZATION_FAILURE"
 
 
-class SnapshotNotFoundError(KafkaError):
+class SnapshotNotFoundError(BrokerResponseError):
     """The broker knows no such snapshot."""
 
     code = 98
     name = "SNAPSHOT_NOT_FOUND"
 
 
-class PositionOutOfRangeError(KafkaError):
+class PositionOutOfRangeError(BrokerResponseError):
     """The position lies outside the snapshot."""
 
     code = 99
     name = "POSITION_OUT_OF_RANGE"
 
 
-class UnknownTopicIdError(MetadataError):
+class UnknownTopicIdError(MetadataError, BrokerResponseError):
     """The broker knows no topic of this id."""
 
     code = 100
     name = "UNKNOWN_TOPIC_ID"
 
 
-class DuplicateBrokerRegistrationError(KafkaError):
+class DuplicateBrokerRegistrationError(BrokerResponseError):
     """Another broker with this id is registered."""
 
     code = 101
     name = "DUPLICATE_BROKER_REGISTRATION"
 
 
-class BrokerIdNotRegisteredError(KafkaError):
+class BrokerIdNotRegisteredError(BrokerResponseError):
     """No broker of this id is registered."""
 
     code = 102
     name = "BROKER_ID_NOT_REGISTERED"
 
 
-class InconsistentTopicIdError(MetadataError):
+class InconsistentTopicIdError(MetadataError, BrokerResponseError):
     """The topic of this name has another id; ask for metadata again."""
 
     code = 103
     name = "INCONSISTENT_TOPIC_ID"
 
 
-class InconsistentClusterIdError(KafkaError):
+class InconsistentClusterIdError(BrokerResponseError):
     """The request is meant for another cluster."""
 
     code = 104
     name = "INCONSISTENT_CLUSTER_ID"
 
 
-class TransactionalIdNotFoundError(KafkaError):
+class TransactionalIdNotFoundError(BrokerResponseError):
     """The broker knows no such transactional id."""
 
     code = 105
     name = "TRANSACTIONAL_ID_NOT_FOUND"
 
 
-class FetchSessionTopicIdError(RetriableError):
+class FetchSessionTopicIdError(RetriableError, BrokerResponseError):
     """The fetch session mixes topic names and topic ids; open a new one."""
 
     code = 106
     name = "FETCH_SESSION_TOPIC_ID_ERROR"
 
 
-class IneligibleReplicaError(KafkaError):
+class IneligibleReplicaError(BrokerResponseError):
     """The replica may not join the in-sync set."""
 
     code = 107
     name = "INELIGIBLE_REPLICA"
 
 
-class NewLeaderElectedError(KafkaError):
+class NewLeaderElectedError(BrokerResponseError):
     """Another leader has been elected by this change."""
 
     code = 108
     name = "NEW_LEADER_ELECTED"
 
 
-class OffsetMovedToTieredStorageError(KafkaError):
+class OffsetMovedToTieredStorageError(BrokerResponseError):
     """The offset lies in tiered storage."""
 
     code = 109
     name = "OFFSET_MOVED_TO_TIERED_STORAGE"
 
 
-class FencedMemberEpochError(KafkaError):
+class FencedMemberEpochError(BrokerResponseError):
     """The member's epoch is not the one the coordinator has; rejoin."""
 
     code = 110
     name = "FENCED_MEMBER_EPOCH"
 
 
-class UnreleasedInstanceIdError(KafkaError):
+class UnreleasedInstanceIdError(BrokerResponseError):
     """The group.instance.id is still held by another member."""
 
     code = 111
     name = "UNRELEASED_INSTANCE_ID"
 
 
-class UnsupportedAssignorError(KafkaError):
+class UnsupportedAssignorError(BrokerResponseError):
     """The group's assignor is not supported by the coordinator."""
 
     code = 112
     name = "UNSUPPORTED_ASSIGNOR"
 
 
-class StaleMemberEpochError(KafkaError):
+class StaleMemberEpochError(BrokerResponseError):
     """The member's epoch is behind the coordinator's; try with the new one."""
 
     code = 113
     name = "STALE_MEMBER_EPOCH"
 
 
-class MismatchedEndpointTypeError(KafkaError):
+class MismatchedEndpointTypeError(BrokerResponseError):
     """The endpoint is of another type (broker or controller)."""
 
     code = 114
     name = "MISMATCHED_ENDPOINT_TYPE"
 
 
-class UnsupportedEndpointTypeError(KafkaError):
+class UnsupportedEndpointTypeError(BrokerResponseError):
     """The type of endpoint is not supported."""
 
     code = 115
     name = "UNSUPPORTED_ENDPOINT_TYPE"
 
 
-class UnknownControllerIdError(KafkaError):
+class UnknownControllerIdError(BrokerResponseError):
     """No controller of this id is known."""
 
     code = 116
     name = "UNKNOWN_CONTROLLER_ID"
 
 
-class UnknownSubscriptionIdError(KafkaError):
+class UnknownSubscriptionIdError(BrokerResponseError):
     """The client's telemetry subscription is out of date."""
 
     code = 117
     name = "UNKNOWN_SUBSCRIPTION_ID"
 
 
-class TelemetryTooLargeError(KafkaError):
+class TelemetryTooLargeError(BrokerResponseError):
     """The telemetry is larger than the broker accepts."""
 
     code = 118
     name = "TELEMETRY_TOO_LARGE"
 
 
-class InvalidRegistrationError(KafkaError):
+class InvalidRegistrationError(BrokerResponseError):
     """The broker's registration is not legal."""
 
     code = 119
     name = "INVALID_REGISTRATION"
 
 
-class TransactionAbortableError(KafkaError):
+class TransactionAbortableError(BrokerResponseError):
     """The transaction cannot be committed; abort it."""
 
     code = 120
     name = "TRANSACTION_ABORTABLE"
 
 
-class InvalidRecordStateError(KafkaError):
+class InvalidRecordStateError(BrokerResponseError):
     """The record's delivery state does not allow this."""
 
     code = 121
     name = "INVALID_RECORD_STATE"
 
 
-class ShareSessionNotFoundError(RetriableError):
+class ShareSessionNotFoundError(RetriableError, BrokerResponseError):
     """The broker has dropped this share session; open a new one."""
 
     code = 122
     name = "SHARE_SESSION_NOT_FOUND"
 
 
-class InvalidShareSessionEpochError(RetriableError):
+class InvalidShareSessionEpochError(RetriableError, BrokerResponseError):
     """The share session expected another epoch; open a new one."""
 
     code = 123
     name = "INVALID_SHARE_SESSION_EPOCH"
 
 
-class FencedStateEpochError(KafkaError):
+class FencedStateEpochError(BrokerResponseError):
     """The share coordinator has a newer state epoch."""
 
     code = 124
     name = "FENCED_STATE_EPOCH"
 
 
-class InvalidVoterKeyError(KafkaError):
+class InvalidVoterKeyError(BrokerResponseError):
     """The voter's key does not match its id."""
 
     code = 125
     name = "INVALID_VOTER_KEY"
 
 
-class DuplicateVoterError(KafkaError):
+class DuplicateVoterError(BrokerResponseError):
     """A voter of this id and directory exists already."""
 
     code = 126
     name = "DUPLICATE_VOTER"
 
 
-class VoterNotFoundError(KafkaError):
+class VoterNotFoundError(BrokerResponseError):
     """The quorum has no such voter."""
 
     code = 127
     name = "VOTER_NOT_FOUND"
 
 
-class InvalidRegularExpressionError(KafkaError):
+class InvalidRegularExpressionError(BrokerResponseError):
     """The regular expression is not valid."""
 
     code = 128
     name = "INVALID_REGULAR_EXPRESSION"
 
 
-class RebootstrapRequiredError(KafkaError):
+class RebootstrapRequiredError(BrokerResponseError):
     """The client should start again from its bootstrap servers."""
 
     code = 129
     name = "REBOOTSTRAP_REQUIRED"
 
 
-class StreamsInvalidTopologyError(KafkaError):
+class StreamsInvalidTopologyError(BrokerResponseError):
     """The streams topology is not valid."""
 
     code = 130
     name = "STREAMS_INVALID_TOPOLOGY"
 
 
-class StreamsInvalidTopologyEpochError(KafkaError):
+class StreamsInvalidTopologyEpochError(BrokerResponseError):
     """The streams topology epoch is not valid."""
 
     code = 131
     name = "STREAMS_INVALID_TOPOLOGY_EPOCH"
 
 
-class StreamsTopologyFencedError(KafkaError):
+class StreamsTopologyFencedError(BrokerResponseError):
     """The member's streams topology is behind the group's."""
 
     code = 132
     name = "STREAMS_TOPOLOGY_FENCED"
 
 
-class ShareSessionLimitReachedError(RetriableError):
+class ShareSessionLimitReachedError(RetriableError, BrokerResponseError):
     """The broker has no room for another share session; try again."""
 
     code = 133
     name = "SHARE_SESSION_LIMIT_REACHED"
+
+
+class KafkaConnectionError(MetadataError):
+    """A broker cannot be reached, or the connection to it ended."""
+
+    name = "CONNECTION"
+
+
+class KafkaTimeoutError(RetriableError):
+    """Something took longer than the time given for it."""
+
+    name = "TIMED_OUT"
+
+
+class NoBrokersAvailable(KafkaConnectionError, KafkaTimeoutError):
+    """None of bootstrap_servers could be reached within the time given."""
+
+
+class BufferFullError(KafkaTimeoutError):
+    """No room for a record within max_block_ms: buffer_memory is waiting to be sent."""
+
+    name = "BUFFER_FULL"
+
+
+class TlsError(KafkaError):
+    """TLS could not be agreed on: certificate, host name, version, or no TLS at all."""
+
+    name = "TLS"
+    fatal = True
+
+
+class RecordTooLargeError(MessageTooLargeError):
+    """A record that no batch may hold: `size` and `limit` in bytes, `setting` names the limit."""
+
+    size: int | None = None
+    limit: int | None = None
+    setting: str | None = None
+
+
+class CommitFailedError(KafkaError):
+    """The offsets were not committed: the group gave the partitions to another member."""
+
+    name = "COMMIT_FAILED"
+
+
+class MaxPollIntervalExceededError(CommitFailedError):
+    """poll() was not called for max_poll_interval_ms, so the consumer left its group."""
+
+    name = "MAX_POLL_INTERVAL_EXCEEDED"
+
+
+class NoOffsetForPartitionError(KafkaError):
+    """No offset is committed, and auto_offset_reset=none says not to choose one."""
+
+    name = "NO_OFFSET"
+
+
+class LogTruncationError(KafkaError):
+    """The log was cut below the position: what was read there is no longer in it.
+
+    `divergent_offsets` maps each partition to the OffsetAndMetadata up to which both agree, or
+    None where the broker does not know; seek there to go on.
+    """
+
+    name = "LOG_TRUNCATION"
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        divergent_offsets: Mapping[Any, Any] | None = None,
+        topic: str | None = None,
+        partition: int | None = None,
+        offset: int | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(detail, topic=topic, partition=partition, offset=offset, hint=hint)
+        self.divergent_offsets = dict(divergent_offsets or {})
+
+
+class UnsupportedCodecError(KafkaError):
+    """A compression that this client does not know."""
+
+    name = "UNSUPPORTED_CODEC"
+
+
+class IllegalStateError(KafkaError, RuntimeError):
+    """A call that does not fit the state the client is in."""
+
+    name = "ILLEGAL_STATE"
+
+
+class ClosedError(IllegalStateError):
+    """The client was closed."""
+
+    name = "CLOSED"
+
+
+class KafkaConfigurationError(ConfigError, KafkaError):
+    """A setting of a client whose name or value is not legal."""
+
+    name = "CONFIGURATION"
+
+    def __init__(self, setting: str, value: object, problem: str) -> None:
+        """See ConfigError."""
+        ConfigError.__init__(self, setting, value, problem)
+        self.detail = None
+        self.topic, self.partition, self.offset, self.hint = None, None, None, None
+
+    def __reduce__(self) -> Any:
+        """Pickle what it was made of."""
+        return ConfigError.__reduce__(self)
+
+
+class IllegalArgumentError(KafkaError, UsageError):
+    """An argument that cannot be right."""
+
+    name = "ILLEGAL_ARGUMENT"
+
+
+class KafkaProtocolError(KafkaError, ProtocolError):
+    """A broker does not keep to the protocol."""
+
+    name = "PROTOCOL"
+
+
+# The names of kafka-python.
+AuthenticationFailedError = SaslAuthenticationFailedError
+CorrelationIdError = KafkaProtocolError
+CorruptRecordError = CorruptMessageError
+CorruptRecordException = CorruptMessageError
+IncompatibleBrokerVersion = UnsupportedVersionError
+InvalidConfigurationError = InvalidConfigError
+InvalidFetchRequestError = InvalidFetchSizeError
+InvalidMetadataError = MetadataError
+InvalidReceiveError = KafkaProtocolError
+InvalidReplicationAssignmentError = InvalidReplicaAssignmentError
+MessageSizeTooLargeError = MessageTooLargeError
+NetworkExceptionError = NetworkError
+NodeNotReadyError = KafkaConnectionError
+NotLeaderForPartitionError = NotLeaderOrFollowerError
+QuotaViolationError = ThrottlingQuotaExceededError
+StaleMetadata = MetadataError
+UnknownError = UnknownServerError
+UnrecognizedBrokerVersion = UnsupportedVersionError
 
 
 _BY_CODE: dict[int, type[KafkaError]] = {

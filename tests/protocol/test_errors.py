@@ -14,7 +14,7 @@ OURS = {
     cls.code: cls
     for cls in vars(errors).values()
     if isinstance(cls, type) and issubclass(cls, KafkaError) and "code" in vars(cls)
-    if cls is not KafkaError
+    if cls.code is not None
 }
 
 #: Codes that kafka-python still calls by an older name.
@@ -45,6 +45,9 @@ def test_names_and_flags_are_kafkas() -> None:
     assert len(shared) > 100
     for code in shared:
         assert OURS[code].name == RENAMED.get(code, theirs[code].message)
+        assert isinstance(OURS[code](), errors.AuthorizationError) == issubclass(
+            theirs[code], kafka.errors.AuthorizationError
+        )
         # Kafka has a client fetch a damaged batch again; kafka-python does not.
         assert OURS[code].retriable == (theirs[code].retriable or code == 2)
 
@@ -68,9 +71,60 @@ def test_flags_follow_the_tree() -> None:
         assert cls.needs_metadata == issubclass(cls, errors.MetadataError)
 
 
-def test_errors_survive_pickling() -> None:
-    for error in (KafkaError.of(41, "detail"), errors.ConfigError("a.b", 3, "too large")):
-        copy = pickle.loads(pickle.dumps(error))
-        assert type(copy) is type(error)
-        assert str(copy) == str(error)
-        assert vars(copy) == vars(error)
+#: What never reaches a user of kafka-python, so no code names it.
+DELIBERATELY_MISSING = {
+    "Cancelled",
+    "MetadataEmptyBrokerList",
+    "NoError",
+    "TooManyInFlightRequests",
+    "TransactionAbortedError",
+    "UnknownBrokerIdError",
+}
+
+
+def test_every_name_of_kafka_python_is_there() -> None:
+    theirs = {name: cls for name, cls in vars(kafka.errors).items() if isinstance(cls, type)}
+    missing = {name for name in theirs if not hasattr(errors, name)}
+    assert missing == DELIBERATELY_MISSING
+    for name in theirs.keys() - missing:
+        assert issubclass(getattr(errors, name), KafkaError), name
+
+
+def test_an_error_says_what_it_is_about() -> None:
+    error = KafkaError.of(3, topic="t", partition=2, hint="create it")
+    assert str(error) == "t-2: The broker knows no such topic or partition; create it"
+    assert (error.topic, error.partition, error.hint, error.offset) == ("t", 2, "create it", None)
+    assert str(KafkaError.of(3, "gone", topic="t")) == "t: gone"
+    assert str(KafkaError.of(10)) == str(errors.MessageTooLargeError())
+
+
+def test_errors_of_the_client_have_their_place() -> None:
+    assert errors.KafkaConnectionError().code is None
+    assert errors.NoBrokersAvailable.retriable
+    assert errors.NoBrokersAvailable.needs_metadata
+    assert issubclass(errors.NoBrokersAvailable, errors.KafkaTimeoutError)
+    assert issubclass(errors.RecordTooLargeError, errors.MessageSizeTooLargeError)
+    assert errors.SaslAuthenticationFailedError.fatal
+    assert not errors.KafkaConnectionError.fatal
+    with pytest.raises(ValueError, match="a_b=3: too large"):
+        raise errors.KafkaConfigurationError("a_b", 3, "too large")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KafkaError.of(41, "detail"),
+        KafkaError.of(1, topic="t", partition=0, offset=7, hint="seek"),
+        errors.ConfigError("a.b", 3, "too large"),
+        errors.KafkaConfigurationError("a_b", 3, "too large"),
+        errors.KafkaProtocolError("garbage"),
+        errors.LogTruncationError("cut", divergent_offsets={("t", 0): None}),
+        errors.NoBrokersAvailable(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_survive_pickling(error: Exception) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert vars(copy) == vars(error)

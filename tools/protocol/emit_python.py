@@ -108,14 +108,22 @@ def error_class(name: str) -> str:
     return "".join(word.capitalize() for word in words) + "Error"
 
 
+def bases(name: str, flags: str) -> str:
+    """What an error's class inherits: how to go on, and what it is about."""
+    kind = "AuthorizationError" if name.endswith("AUTHORIZATION_FAILED") else "BrokerResponseError"
+    if "r" not in flags:
+        return kind
+    return f"{'MetadataError' if 'm' in flags else 'RetriableError'}, {kind}"
+
+
 def errors() -> str:
     """errors.py"""
     text = NOTE + (HERE / "templates/errors.py.in").read_text()
-    bases = {"-": "KafkaError", "r": "RetriableError", "rm": "MetadataError"}
     codes = [row for row in rows("errors.txt") if row[0] != "0"]
     for code, name, flags, message in codes:
-        text += f'\n\nclass {error_class(name)}({bases[flags]}):\n    """{message}"""\n\n'
-        text += f'    code = {code}\n    name = "{name}"\n'
+        text += f'\n\nclass {error_class(name)}({bases(name, flags)}):\n    """{message}"""\n\n'
+        text += f'    code = {code}\n    name = "{name}"\n' + "    fatal = True\n" * ("f" in flags)
+    text += (HERE / "templates/client_errors.py.in").read_text()
     text += "\n\n_BY_CODE: dict[int, type[KafkaError]] = {\n"
     text += "".join(f"    {code}: {error_class(name)},\n" for code, name, _, _ in codes)
     return text + "}\n"
