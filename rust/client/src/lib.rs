@@ -7,16 +7,25 @@
 //! | file | holds |
 //! |---|---|
 //! | `config`, `error` | what a client is told, and what can go wrong |
+//! | `connection`, `cluster` | one connection; all of them, with the metadata kept fresh |
+//! | `metadata`, `call` | what is known of a cluster; one request of a flow |
 //! | `bell`, `fork`, `io` | threads: how they wait, what a fork leaves, I/O thread and pool |
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod bell;
+pub mod call;
+pub mod cluster;
 pub mod config;
+pub mod connection;
 pub mod error;
 pub mod fork;
 pub mod io;
+pub mod metadata;
 
 pub use bell::{Bell, Woken};
+pub use cluster::Cluster;
+pub use connection::{Connection, Purpose, Request};
 pub use error::ClientError;
 pub use io::IoThread;
+pub use metadata::Metadata;
