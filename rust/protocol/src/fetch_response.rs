@@ -131,7 +131,7 @@ pub struct AbortedTransaction {
 }
 
 /// What stands at the head of a response.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FetchResponseHead {
     /// How long the client is asked to pause.
     pub throttle_time_ms: i32,

@@ -5,8 +5,8 @@
 //!
 //! There are three ways to meet a message, by what is done with it:
 //!
-//! * **walked in place** ([`produce`], [`fetch`], [`fetch_response`]): the data path, without a
-//!   copy and without an allocation per request;
+//! * **walked in place** ([`produce`], [`fetch`], [`fetch_response`]; a client's side:
+//!   [`fetch_client`]): the data path, without a copy of the records;
 //! * **typed** ([`messages`]): the few requests that Rust answers itself;
 //! * **as a tree of values** ([`codec`], [`value`]): all others, by the tables of [`tables`];
 //!   Python's classes are made from the same tables.
@@ -42,6 +42,7 @@ pub mod codec;
 pub mod error;
 pub mod error_code;
 pub mod fetch;
+pub mod fetch_client;
 pub mod fetch_response;
 pub mod header;
 pub mod messages;

@@ -96,6 +96,16 @@ impl CurrentLeader {
         writer.i32(self.leader_epoch);
         writer.no_tags(true);
     }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<CurrentLeader, DecodeError> {
+        let leader_id = reader.field("leader_id").i32()?;
+        let leader_epoch = reader.field("leader_epoch").i32()?;
+        reader.skip_tags(true)?;
+        Ok(CurrentLeader {
+            leader_id,
+            leader_epoch,
+        })
+    }
 }
 
 /// Where a broker named by a [`CurrentLeader`] is reached (KIP-951).
@@ -132,4 +142,22 @@ pub(crate) fn write_endpoints(
         }
         Ok(())
     })
+}
+
+/// Reads what [`write_endpoints`] writes into tag 0.
+pub(crate) fn read_endpoints<'a>(
+    reader: &mut Reader<'a>,
+) -> Result<Vec<NodeEndpoint<'a>>, DecodeError> {
+    let count = reader.field("node_endpoints").array_len(true, 11)?;
+    let mut endpoints = Vec::with_capacity(count);
+    for _ in 0..count {
+        endpoints.push(NodeEndpoint {
+            node_id: reader.field("node_id").i32()?,
+            host: reader.field("host").string(true)?,
+            port: reader.field("port").i32()?,
+            rack: reader.field("rack").nullable_string(true)?,
+        });
+        reader.skip_tags(true)?;
+    }
+    Ok(endpoints)
 }
