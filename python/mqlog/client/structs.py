@@ -1,0 +1,92 @@
+"""Places, offsets and what a cluster says about itself, as tuples with kafka-python's names."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class TopicPartition(NamedTuple):
+    """One partition of a topic. Sorts by name, then number."""
+
+    topic: str
+    partition: int
+
+
+class TopicPartitionReplica(NamedTuple):
+    """One replica of a partition: `broker_id` is the node that holds it."""
+
+    topic: str
+    partition: int
+    broker_id: int
+
+
+class OffsetAndMetadata(NamedTuple):
+    """What is committed: the next record's offset, a note, the leader epoch (-1: none)."""
+
+    offset: int
+    metadata: str | None = ""
+    leader_epoch: int | None = -1
+
+
+class OffsetAndTimestamp(NamedTuple):
+    """The record that a time leads to; `timestamp` in milliseconds since 1970 (-1: unknown)."""
+
+    offset: int
+    timestamp: int
+    leader_epoch: int = -1
+
+
+class RecordMetadata(NamedTuple):
+    """Where a produced record is. `offset` is -1 with acks=0; `timestamp` in milliseconds.
+
+    The sizes are of the serialized key and value in bytes, -1 for None.
+    """
+
+    topic: str
+    partition: int
+    topic_partition: TopicPartition
+    offset: int
+    timestamp: int
+    checksum: None
+    serialized_key_size: int
+    serialized_value_size: int
+    serialized_header_size: int
+
+
+class BrokerMetadata(NamedTuple):
+    """A broker as it advertises itself."""
+
+    nodeId: int  # noqa: N815
+    host: str
+    port: int
+    rack: str | None = None
+
+
+class PartitionInfo(NamedTuple):
+    """A partition's leader (-1: none), replicas and in-sync replicas, by node id."""
+
+    topic: str
+    partition: int
+    leader: int
+    leader_epoch: int
+    replicas: tuple[int, ...]
+    isr: tuple[int, ...]
+    offline_replicas: tuple[int, ...] = ()
+
+
+class MemberState:
+    """Where a consumer is in its group."""
+
+    UNJOINED = "<unjoined>"
+    REBALANCING = "<rebalancing>"
+    STABLE = "<stable>"
+
+
+class ConsumerGroupMetadata(NamedTuple):
+    """A consumer's membership: group, generation (-1: none), ids, and its MemberState."""
+
+    group_id: str | None = None
+    generation_id: int = -1
+    member_id: str = ""
+    group_instance_id: str | None = None
+    state: str = MemberState.UNJOINED
