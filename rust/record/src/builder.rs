@@ -1,11 +1,8 @@
 //! Writes batches: records appended one by one, compressed and sealed at the end.
 
 use crate::header::{seal, LOG_APPEND_TIME, TRANSACTIONAL};
-use crate::varint::{put_varint, varint_len};
+use crate::put::{put_record, Content, HeaderRef};
 use crate::{codec, BatchHeader, Codec, RecordError, HEADER_LEN, LENGTH_OVERHEAD};
-
-/// A header of a record: its key and its value, which may be null.
-pub type HeaderRef<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// Builds one batch.
 ///
@@ -123,33 +120,20 @@ impl BatchBuilder {
             self.header.max_timestamp = timestamp;
         }
         let timestamp_delta = timestamp.wrapping_sub(self.header.base_timestamp);
-        let fields = 1
-            + varint_len(timestamp_delta)
-            + varint_len(i64::from(delta))
-            + bytes_len(key)
-            + bytes_len(value)
-            + varint_len(headers.len() as i64)
-            + headers
-                .iter()
-                .map(|(k, v)| bytes_len(Some(k)) + bytes_len(*v))
-                .sum::<usize>();
-        let size = self.buffer.len() + varint_len(fields as i64) + fields;
+        let content = Content {
+            key,
+            value,
+            headers,
+        };
+        let size = self.buffer.len().saturating_add(content.size_bound());
         if size - LENGTH_OVERHEAD > i32::MAX as usize {
             return Err(RecordError::Unwritable(size));
         }
-        self.buffer.reserve(size - self.buffer.len());
-        let out = &mut self.buffer;
-        put_varint(out, fields as i64);
-        out.push(0);
-        put_varint(out, timestamp_delta);
-        put_varint(out, i64::from(delta));
-        put_bytes(out, key);
-        put_bytes(out, value);
-        put_varint(out, headers.len() as i64);
-        for (name, value) in headers {
-            put_bytes(out, Some(name));
-            put_bytes(out, *value);
-        }
+        let start = self.buffer.len();
+        self.buffer.resize(size, 0);
+        let room = self.buffer.get_mut(start..).unwrap_or_default();
+        let written = put_record(room, delta, timestamp_delta, &content).unwrap_or(0);
+        self.buffer.truncate(start + written);
         self.header.max_timestamp = self.header.max_timestamp.max(timestamp);
         self.header.last_offset_delta = delta;
         self.header.records_count += 1;
@@ -206,22 +190,5 @@ impl BatchBuilder {
         batch.resize(HEADER_LEN, 0);
         codec::compress(codec, self.level, records, &mut batch)?;
         Ok(batch)
-    }
-}
-
-fn bytes_len(bytes: Option<&[u8]>) -> usize {
-    match bytes {
-        None => 1,
-        Some(bytes) => varint_len(bytes.len() as i64) + bytes.len(),
-    }
-}
-
-fn put_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
-    match bytes {
-        None => put_varint(out, -1),
-        Some(bytes) => {
-            put_varint(out, bytes.len() as i64);
-            out.extend_from_slice(bytes);
-        }
     }
 }

@@ -9,6 +9,15 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
 }
 
+/// The CRC-32C of two pieces that follow each other.
+pub(crate) fn crc32c_pieces(pieces: [&[u8]; 2]) -> u32 {
+    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+    for piece in pieces {
+        digest.update(piece);
+    }
+    digest.finalize() as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,6 +37,12 @@ mod tests {
         let bytes: Vec<u8> = (0..1500u32).map(|i| (i * 31 + i / 7) as u8).collect();
         for len in (0..300).chain([511, 512, 513, 1023, 1024, 1025, 1500]) {
             assert_eq!(crc32c(&bytes[..len]), slow(&bytes[..len]), "length {len}");
+            let (head, rest) = bytes[..len].split_at(len / 3);
+            assert_eq!(
+                crc32c_pieces([head, rest]),
+                slow(&bytes[..len]),
+                "length {len}"
+            );
         }
     }
 }

@@ -90,6 +90,18 @@ impl BatchHeader {
         Ok(header)
     }
 
+    /// The header of a batch that a producer makes of `records`, as they go out: its length and
+    /// its checksum are those of these bytes, whatever the fields said.
+    pub fn seal(mut self, records: &[u8]) -> Result<[u8; HEADER_LEN], RecordError> {
+        let size = HEADER_LEN + records.len();
+        self.batch_length =
+            i32::try_from(size - LENGTH_OVERHEAD).map_err(|_| RecordError::Unwritable(size))?;
+        let mut out = self.to_bytes();
+        let crc = crate::crc::crc32c_pieces([out.get(ATTRIBUTES..).unwrap_or_default(), records]);
+        put(&mut out, CRC, &crc.to_be_bytes());
+        Ok(out)
+    }
+
     /// The 61 bytes of this header.
     pub(crate) fn to_bytes(self) -> [u8; HEADER_LEN] {
         let mut out = [0; HEADER_LEN];

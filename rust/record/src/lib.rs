@@ -31,17 +31,19 @@ mod control;
 mod crc;
 mod error;
 mod header;
+mod put;
 mod record;
 mod validate;
 mod varint;
 
 pub use batches::{Batch, BatchError, Batches};
-pub use builder::{BatchBuilder, HeaderRef};
+pub use builder::BatchBuilder;
 pub use codec::{compress, decompress, Codec};
 pub use control::{control_batch, ControlRecord, Marker};
 pub use crc::crc32c;
 pub use error::RecordError;
 pub use header::{assign, peek_size, set_log_append_time, verify_crc, BatchHeader};
+pub use put::{put_record, Content, HeaderRef};
 pub use record::{Headers, OpenBatch, Record, Records};
 pub use validate::{validate_header, validate_records, RecordsInfo};
 

@@ -1,22 +1,6 @@
-//! Zigzag variable-length integers, and the bounds-checked reader of a records section.
+//! The bounds-checked reader of a records section; its integers are zigzag-coded varints.
 
 use crate::RecordError;
-
-/// Appends `value`, zigzag-coded: 1-10 bytes.
-pub(crate) fn put_varint(out: &mut Vec<u8>, value: i64) {
-    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
-    while rest >= 0x80 {
-        out.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
-}
-
-/// Bytes that `put_varint` appends.
-pub(crate) fn varint_len(value: i64) -> usize {
-    let zigzag = ((value << 1) ^ (value >> 63)) as u64;
-    (70 - (zigzag | 1).leading_zeros() as usize) / 7
-}
 
 /// Walks bytes that nobody has checked; every read is against what remains.
 #[derive(Debug, Clone)]
@@ -121,21 +105,6 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn round_trip(value: i64, small in -300i64..300) {
-            for value in [value, small, value >> 32, i64::MIN, i64::MAX] {
-                let mut out = Vec::new();
-                put_varint(&mut out, value);
-                prop_assert_eq!(out.len(), varint_len(value));
-                prop_assert_eq!(Reader::new(&out).varlong().unwrap(), value);
-                let as_int = Reader::new(&out).varint();
-                prop_assert_eq!(as_int.ok(), i32::try_from(value).ok());
-            }
-        }
-    }
 
     #[test]
     fn overlong_and_cut_off_are_refused() {
