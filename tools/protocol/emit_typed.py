@@ -7,7 +7,7 @@ import re
 from emit_rust import NOTE
 from model import Field, Message, Span, messages, snake
 
-TYPED = ("ApiVersions", "Metadata", "ListOffsets", "OffsetForLeaderEpoch")
+TYPED = ("ApiVersions", "InitProducerId", "Metadata", "ListOffsets", "OffsetForLeaderEpoch")
 
 OWNED = {
     "bool": "bool", "int8": "i8", "int16": "i16", "uint16": "u16", "int32": "i32",

@@ -6,7 +6,7 @@
 //! There are three ways to meet a message, by what is done with it:
 //!
 //! * **walked in place** ([`produce`], [`fetch`], [`fetch_response`]; a client's side:
-//!   [`fetch_client`]): the data path, without a copy of the records;
+//!   [`produce_client`], [`fetch_client`]): the data path, without a copy of the records;
 //! * **typed** ([`messages`]): the few requests that Rust answers itself;
 //! * **as a tree of values** ([`codec`], [`value`]): all others, by the tables of [`tables`];
 //!   Python's classes are made from the same tables.
@@ -47,6 +47,7 @@ pub mod fetch_response;
 pub mod header;
 pub mod messages;
 pub mod produce;
+pub mod produce_client;
 pub mod reader;
 pub mod schema;
 pub mod tables;

@@ -7,6 +7,7 @@ use crate::error::DecodeError;
 use crate::reader::Reader;
 
 pub mod api_versions;
+pub mod init_producer_id;
 pub mod list_offsets;
 pub mod metadata;
 pub mod offset_for_leader_epoch;
