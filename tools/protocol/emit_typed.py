@@ -7,7 +7,10 @@ import re
 from emit_rust import NOTE
 from model import Field, Message, Span, messages, snake
 
-TYPED = ("ApiVersions", "InitProducerId", "Metadata", "ListOffsets", "OffsetForLeaderEpoch")
+TYPED = (
+    "ApiVersions", "InitProducerId", "Metadata", "ListOffsets", "OffsetForLeaderEpoch",
+    "SaslAuthenticate", "SaslHandshake",
+)  # fmt: skip
 
 OWNED = {
     "bool": "bool", "int8": "i8", "int16": "i16", "uint16": "u16", "int32": "i32",
@@ -203,7 +206,8 @@ def structure(message: Message, struct: str) -> str:
         if plain_default
         else f"impl Default for {name} {{ fn default() -> Self {{ Self {{ {defaults} }} }} }}"
     )
-    known = f"let flexible = version >= {message.flexible};"
+    flexible = min(message.flexible, message.versions.max + 1)
+    known = f"let flexible = version >= {flexible};"
     return f"""
 /// `{struct}` of `{message.name}`
 #[derive(Debug, Clone, PartialEq{derive})]

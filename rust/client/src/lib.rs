@@ -7,8 +7,12 @@
 //! | file | holds |
 //! |---|---|
 //! | `config`, `error` | what a client is told, and what can go wrong |
-//! | `connection`, `cluster` | one connection; all of them, with the metadata kept fresh |
+//! | `transport`, `tls`, `frame`, `recycle` | bytes: plain or TLS; frames; buffers used again |
+//! | `open`, `sasl`, `scram` | opening a connection: name, TCP, TLS, versions, SASL |
+//! | `request`, `connection`, `exchange`, `pump` | one connection: its handle, state and task |
+//! | `cluster`, `reach`, `refresh`, `flight` | all of them, opened once for all; fresh metadata |
 //! | `metadata`, `call` | what is known of a cluster; one request of a flow |
+//! | `metrics`, `random` | what is counted; chance |
 //! | `bell`, `fork`, `io` | threads: how they wait, what a fork leaves, I/O thread and pool |
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -22,10 +26,27 @@ pub mod error;
 pub mod fork;
 pub mod io;
 pub mod metadata;
+pub mod metrics;
+pub mod recycle;
+pub mod request;
+
+mod exchange;
+mod flight;
+mod frame;
+mod open;
+mod pump;
+mod random;
+mod reach;
+mod refresh;
+mod sasl;
+mod scram;
+mod tls;
+mod transport;
 
 pub use bell::{Bell, Woken};
 pub use cluster::Cluster;
-pub use connection::{Connection, Purpose, Request};
+pub use connection::Connection;
 pub use error::ClientError;
 pub use io::IoThread;
 pub use metadata::Metadata;
+pub use request::{Purpose, Request};

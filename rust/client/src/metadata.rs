@@ -159,6 +159,16 @@ impl Metadata {
         Some(next)
     }
 
+    /// This one without brokers: all of them have to be found again.
+    pub(crate) fn without_brokers(&self) -> Metadata {
+        Metadata {
+            revision: self.revision + 1,
+            brokers: BTreeMap::new(),
+            controller: None,
+            ..self.clone()
+        }
+    }
+
     /// This one with a leader that a broker named in passing (KIP-951); `None` if it is not newer
     /// than what is known.
     pub(crate) fn hinted(

@@ -11,6 +11,8 @@ pub mod init_producer_id;
 pub mod list_offsets;
 pub mod metadata;
 pub mod offset_for_leader_epoch;
+pub mod sasl_authenticate;
+pub mod sasl_handshake;
 
 /// Reads a value that is nullable in some versions only.
 fn not_null<'a, T>(
