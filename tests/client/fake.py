@@ -9,6 +9,9 @@ from typing import Any
 
 from mqlog import _native, protocol
 from mqlog.client.driver import Driver
+from mqlog.client.group import Word
+from mqlog.client.metadata import TopicMetadata
+from mqlog.client.structs import PartitionInfo
 
 
 class Pending:
@@ -84,3 +87,100 @@ class FakeNative:
 
 def driver(native: FakeNative) -> Driver:
     return Driver(native, retry_backoff_ms=1, retry_backoff_max_ms=4)
+
+
+class FakeHeart:
+    """Heartbeats that find what the test says."""
+
+    def __init__(self) -> None:
+        self.who: Any = None
+        self.beating = False
+        self.polls = 0
+        self._word: Any = None
+
+    def start(self, who: Any, node: int) -> None:
+        self.who, self.beating = who, True
+        self._word = Word(who.generation, "fine")
+
+    def stop(self) -> None:
+        self.beating = False
+
+    def polled(self) -> None:
+        self.polls += 1
+
+    def word(self) -> Any:
+        return self._word
+
+    def find(self, state: str, code: int = 0) -> None:
+        self._word = Word(self.who.generation, state, code)
+
+
+@dataclass
+class At:
+    position: int | None
+    epoch: int = -1
+    paused: bool = False
+    high_watermark: int = -1
+    log_start: int = -1
+
+
+class FakeReading:
+    """The native consumer's partitions, without records."""
+
+    def __init__(self) -> None:
+        self.at: dict[tuple[str, int], At] = {}
+
+    def add(self, starts: Any) -> None:
+        for topic, index, offset, epoch in starts:
+            self.at.setdefault((topic, index), At(offset, epoch))
+
+    def remove(self, places: Any) -> None:
+        for place in places:
+            self.at.pop(tuple(place), None)
+
+    def seek(self, topic: str, index: int, offset: int | None, epoch: int) -> bool:
+        if (topic, index) in self.at:
+            self.at[topic, index] = At(offset, epoch)
+        return (topic, index) in self.at
+
+    def validated(self, topic: str, index: int) -> bool:
+        self.at[topic, index].log_start = 0
+        return True
+
+    def pause(self, topic: str, index: int, on: bool) -> bool:
+        self.at[topic, index].paused = on
+        return True
+
+    def facts(self, topic: str, index: int) -> At | None:
+        return self.at.get((topic, index))
+
+
+class FakeCluster:
+    """A snapshot that a test changes."""
+
+    controller = 1
+    cluster_id = "c"
+
+    def __init__(self, **topics: int) -> None:
+        self.revision = 1
+        self.wanted: set[str] = set()
+        self._topics = topics
+
+    def set(self, **topics: int) -> None:
+        self._topics |= topics
+        self.revision += 1
+
+    def want(self, topics: Any) -> None:
+        self.wanted |= set(topics)
+
+    def snapshot(self) -> FakeCluster:
+        return self
+
+    def topics(self) -> list[str]:
+        return sorted(self._topics)
+
+    def topic(self, name: str) -> TopicMetadata | None:
+        if name not in self._topics:
+            return None
+        parts = tuple(PartitionInfo(name, i, 1, 3, (1,), (1,)) for i in range(self._topics[name]))
+        return TopicMetadata(name, bytes(16), name.startswith("__"), 0, parts)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Protocol, TypeVar
 
 from mqlog import _native, protocol
-from mqlog.client.flow import All, Backoff, Call, Flow, Purpose, Refresh, Sleep, Target
+from mqlog.client.flow import After, All, Backoff, Call, Flow, Purpose, Refresh, Sleep, Target, Tell
 from mqlog.errors import (
     KafkaError,
     KafkaProtocolError,
@@ -74,6 +74,7 @@ class Task:
     def __init__(self, flow: Generator[Any, Any, Any]) -> None:
         self._flow = flow
         self._waiting: _Waiting = _Ready(None)
+        self._busy = False
         self.done = False
         self.value: Any = None
         self.error: BaseException | None = None
@@ -91,23 +92,27 @@ class Task:
         if not self.done:
             self.done = True
             self._waiting.close()
-            self._flow.close()
+            if not self._busy:
+                self._flow.close()
 
     def advance(self, driver: Driver) -> float:
         """Runs until it must wait; for how long at most, in monotonic seconds."""
+        if self._busy:  # user code that it called runs another flow
+            return float("inf")
         while not self.done:
             try:
                 due = self._waiting.due()
                 if due > 0:
                     return due
                 value = self._waiting.value()
-            except KafkaError as error:
+            except Exception as error:  # noqa: BLE001 - the flow decides
                 self._step(driver, error)
             else:
                 self._step(driver, None, value)
         return 0.0
 
-    def _step(self, driver: Driver, error: KafkaError | None, value: Any = None) -> None:
+    def _step(self, driver: Driver, error: Exception | None, value: Any = None) -> None:
+        self._busy = True
         try:
             step = self._flow.send(value) if error is None else self._flow.throw(error)
             if isinstance(step, Backoff):
@@ -117,6 +122,8 @@ class Task:
             self.done, self.value = True, end.value
         except BaseException as failure:  # noqa: BLE001 - it is kept for who asks for the result
             self.done, self.error = True, failure
+        finally:
+            self._busy = False
 
 
 class Driver:
@@ -135,15 +142,23 @@ class Driver:
         self._tasks.append(task)
         return task
 
-    def turn(self, until: float) -> None:
-        """Lets every task go on, and waits for one of them, until a monotonic time at most."""
-        ticket = self.native.ticket()
-        tasks, due = list(self._tasks), until
-        for task in tasks:
+    def advance(self) -> float:
+        """Lets every task go on, without waiting; when to look again, in monotonic seconds."""
+        due = float("inf")
+        for task in list(self._tasks):
             wait = task.advance(self)
             due = 0.0 if task.done else min(due, wait)
         self._tasks = [task for task in self._tasks if not task.done]
-        left = (due - time.monotonic()) * 1000
+        return due
+
+    def turn(self, until: float) -> None:
+        """Lets every task go on, and waits for one of them, until a monotonic time at most."""
+        ticket = self.native.ticket()
+        self.sleep(ticket, min(self.advance(), until))
+
+    def sleep(self, ticket: int, until: float) -> None:
+        """Waits for what rings after the ticket, until a monotonic time at most."""
+        left = (until - time.monotonic()) * 1000
         if left > 0:
             self.native.wait(ticket, min(left, LONGEST_WAIT_MS))
 
@@ -186,6 +201,10 @@ class Driver:
                 )
             case Refresh(topics):
                 return _Refreshing(self.native, topics)
+            case After(task):
+                return _Ending(task)
+            case Tell(function):
+                return _Told(function)
             case All(flows):
                 return _Several(self, [Task(flow) for flow in flows])
         raise TypeError(f"a flow yielded {step!r}")
@@ -220,6 +239,29 @@ class _Ready(_Waiting):
         self._value = value
 
     def value(self) -> Any:
+        return self._value
+
+
+class _Ending(_Waiting):
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def due(self) -> float:
+        return 0.0 if self._task.done else float("inf")
+
+
+class _Told(_Waiting):
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._error: Exception | None = None
+        self._value: Any = None
+        try:
+            self._value = function()
+        except Exception as error:  # noqa: BLE001 - raised in the flow
+            self._error = error
+
+    def value(self) -> Any:
+        if self._error is not None:
+            raise self._error
         return self._value
 
 
@@ -262,6 +304,12 @@ class _Exchange(_Waiting):
             return float("inf")
         if self._version is None:
             version: int = self._pending.result()
+            if version < self._call.oldest:
+                name = protocol._APIS[self._api][1]
+                raise UnsupportedVersionError(
+                    f"the broker speaks version {version} of {name}; "
+                    f"this needs {self._call.oldest} or later"
+                )
             self._pending = self._send(version)
             self._version = version
         return 0.0 if self._pending.done() else float("inf")

@@ -31,8 +31,8 @@ class Call:
     """One request, once; answered with the response.
 
     `request` may be a function of the version that is spoken, where that decides what is asked;
-    then `kind` is the request's class. `newest` bounds the version. `answer_ms` is how long the
-    broker may take, `request_timeout_ms` if None.
+    then `kind` is the request's class. `newest` and `oldest` bound the version. `answer_ms` is how
+    long the broker may take, `request_timeout_ms` if None.
     """
 
     request: Any
@@ -40,6 +40,7 @@ class Call:
     purpose: Purpose = "general"
     kind: type[Any] | None = None
     newest: int | None = None
+    oldest: int = 0
     answer_ms: float | None = None
 
 
@@ -75,7 +76,21 @@ class All:
     flows: list[Generator[Any, Any, Any]]
 
 
-Step = Call | Sleep | Backoff | Refresh | All
+@dataclass(slots=True)
+class Tell:
+    """Call a function of the user's; answered with what it returns. It may use the client."""
+
+    function: Callable[[], Any]
+
+
+@dataclass(slots=True)
+class After:
+    """Wait for a task that the driver runs already, however it ends."""
+
+    task: Any
+
+
+Step = Call | Sleep | Backoff | Refresh | All | Tell | After
 Flow = Generator[Step, Any, T]
 
 
