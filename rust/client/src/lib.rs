@@ -13,6 +13,7 @@
 //! | `cluster`, `reach`, `refresh`, `flight` | all of them, opened once for all; fresh metadata |
 //! | `metadata`, `call` | what is known of a cluster; one request of a flow |
 //! | `metrics`, `random` | what is counted; chance |
+//! | `views`, `columns` | a batch's records: where they lie; laid out for Arrow |
 //! | `bell`, `fork`, `io` | threads: how they wait, what a fork leaves, I/O thread and pool |
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -20,6 +21,7 @@
 pub mod bell;
 pub mod call;
 pub mod cluster;
+pub mod columns;
 pub mod config;
 pub mod connection;
 pub mod error;
@@ -42,6 +44,7 @@ mod sasl;
 mod scram;
 mod tls;
 mod transport;
+pub mod views;
 
 pub use bell::{Bell, Woken};
 pub use cluster::Cluster;
