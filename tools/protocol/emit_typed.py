@@ -9,7 +9,7 @@ from model import Field, Message, Span, messages, snake
 
 TYPED = (
     "ApiVersions", "InitProducerId", "Metadata", "ListOffsets", "OffsetForLeaderEpoch",
-    "SaslAuthenticate", "SaslHandshake",
+    "SaslAuthenticate", "SaslHandshake", "FindCoordinator", "Heartbeat", "LeaveGroup",
 )  # fmt: skip
 
 OWNED = {
@@ -56,6 +56,8 @@ def not_default(field: Field) -> str:
         return f"!self.{field.name}.is_empty()"
     if field.element == "bool" and field.nullable.max < 0:
         return f"!self.{field.name}" if field.default else f"self.{field.name}"
+    if default(field) == "None":
+        return f"self.{field.name}.is_some()"
     return f"self.{field.name} != {default(field)}"
 
 

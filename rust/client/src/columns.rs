@@ -88,7 +88,7 @@ impl Binary {
             // Those before the first null were all there.
             self.validity.clear();
             self.validity.resize(first / 8, 0xff);
-            if first % 8 > 0 {
+            if !first.is_multiple_of(8) {
                 self.validity.push((1 << (first % 8)) - 1);
             }
         }
@@ -283,9 +283,19 @@ impl Drop for RecordColumns {
 }
 
 /// Memory of columns that are gone, for those that come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ColumnPool {
     free: Mutex<Vec<Columns>>,
+    generation: u32,
+}
+
+impl Default for ColumnPool {
+    fn default() -> Self {
+        ColumnPool {
+            free: Mutex::default(),
+            generation: crate::fork::generation(),
+        }
+    }
 }
 
 /// Sets kept, and the bytes of one that is kept.
@@ -295,7 +305,8 @@ const KEPT_BYTES: usize = 48 << 20;
 impl ColumnPool {
     /// Empty columns, with memory if there is any. With `headers`, they have room for headers.
     pub fn take(&self, headers: bool) -> Columns {
-        let free = self.free.try_lock().ok().and_then(|mut free| free.pop());
+        let free = self.free.try_lock();
+        let free = free.ok().and_then(|mut free| free.pop());
         let mut columns = free.unwrap_or_default();
         columns.headers = headers.then(HeaderColumns::default);
         columns
@@ -311,11 +322,11 @@ impl ColumnPool {
 
     /// Takes the memory of columns that nobody will see any more.
     pub fn give_back(&self, mut columns: Columns) {
-        if columns.capacity() > KEPT_BYTES {
+        // In a child of a fork the lock may be held for ever: the memory is just freed there.
+        if columns.capacity() > KEPT_BYTES || crate::fork::generation() != self.generation {
             return;
         }
         columns.clear();
-        // In a child of a fork the lock may be held for ever: then the memory is just freed.
         if let Ok(mut free) = self.free.try_lock() {
             if free.len() < KEPT {
                 free.push(columns);
@@ -399,7 +410,8 @@ mod tests {
                 let mut at = 0;
                 for (topic, partition, rows) in &batches {
                     for (index, (key, value, headers)) in rows.iter().enumerate() {
-                        prop_assert_eq!(&columns.topics[columns.topic[at] as usize], &topics[*topic]);
+                        let named = &columns.topics[columns.topic[at] as usize];
+                        prop_assert_eq!(named, &topics[*topic]);
                         prop_assert_eq!(columns.partitions[at], *partition);
                         prop_assert_eq!(columns.offsets[at], 5 + index as i64);
                         prop_assert_eq!(columns.timestamps[at], index as i64);

@@ -13,6 +13,11 @@
 //! | `cluster`, `reach`, `refresh`, `flight` | all of them, opened once for all; fresh metadata |
 //! | `metadata`, `call` | what is known of a cluster; one request of a flow |
 //! | `metrics`, `random` | what is counted; chance |
+//! | `consumer`, `positions` | what may be asked of a consumer; where it is in each partition |
+//! | `fetcher`, `session`, `intake` | fetching ahead; KIP-227; taking an answer in |
+//! | `fetched`, `budget` | what waits to be read; how much that may be |
+//! | `reader` | reading it: chunks of views, or columns |
+//! | `heartbeat` | keeping a member in its group |
 //! | `views`, `columns` | a batch's records: where they lie; laid out for Arrow |
 //! | `bell`, `fork`, `io` | threads: how they wait, what a fork leaves, I/O thread and pool |
 
@@ -24,17 +29,26 @@ pub mod cluster;
 pub mod columns;
 pub mod config;
 pub mod connection;
+pub mod consumer;
 pub mod error;
 pub mod fork;
+pub mod heartbeat;
 pub mod io;
 pub mod metadata;
 pub mod metrics;
+pub mod positions;
+pub mod reader;
 pub mod recycle;
 pub mod request;
+pub mod views;
 
+mod budget;
 mod exchange;
+mod fetched;
+mod fetcher;
 mod flight;
 mod frame;
+mod intake;
 mod open;
 mod pump;
 mod random;
@@ -42,13 +56,14 @@ mod reach;
 mod refresh;
 mod sasl;
 mod scram;
+mod session;
 mod tls;
 mod transport;
-pub mod views;
 
 pub use bell::{Bell, Woken};
 pub use cluster::Cluster;
 pub use connection::Connection;
+pub use consumer::Consumer;
 pub use error::ClientError;
 pub use io::IoThread;
 pub use metadata::Metadata;

@@ -7,7 +7,10 @@ use crate::error::DecodeError;
 use crate::reader::Reader;
 
 pub mod api_versions;
+pub mod find_coordinator;
+pub mod heartbeat;
 pub mod init_producer_id;
+pub mod leave_group;
 pub mod list_offsets;
 pub mod metadata;
 pub mod offset_for_leader_epoch;
