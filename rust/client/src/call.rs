@@ -34,8 +34,8 @@ pub struct Call {
     pub version: i16,
     /// The body.
     pub body: Bytes,
-    /// The longest the caller waits, connecting included.
-    pub limit: Duration,
+    /// The longest the caller waits, connecting included; `None` if it sees to that itself.
+    pub limit: Option<Duration>,
     /// The longest the broker may take: then the connection is closed. `request_timeout` if `None`.
     pub answer_limit: Option<Duration>,
 }
@@ -80,7 +80,9 @@ pub async fn version(
 /// Sends one request and waits for its answer. One attempt: what to do about an error is the
 /// caller's decision.
 pub async fn call(cluster: &Cluster, call: Call) -> Result<Answer, ClientError> {
-    let limit = call.limit;
+    let Some(limit) = call.limit else {
+        return send(cluster, call).await;
+    };
     let api = call.api;
     match tokio::time::timeout(limit, send(cluster, call)).await {
         Ok(answer) => answer,

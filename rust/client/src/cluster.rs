@@ -116,6 +116,17 @@ impl Cluster {
         }
     }
 
+    /// Keeps the metadata of these topics and of no others.
+    pub fn want_only<T: AsRef<str>>(&self, topics: impl IntoIterator<Item = T>) {
+        let topics: BTreeSet<Arc<str>> = topics.into_iter().map(|t| t.as_ref().into()).collect();
+        lock(&self.state)
+            .wanted
+            .retain(|name| topics.contains(name));
+        for topic in &topics {
+            self.want(topic);
+        }
+    }
+
     /// No longer keeps the metadata of a topic.
     pub fn forget(&self, topic: &str) {
         lock(&self.state).wanted.remove(topic);
@@ -231,6 +242,13 @@ impl Cluster {
         for connection in open {
             connection.close(ClientError::Closed("client"));
         }
+    }
+
+    /// Connections that are open now.
+    pub fn connected(&self) -> usize {
+        let state = lock(&self.state);
+        let open = state.slots.values().filter_map(|slot| slot.open.as_ref());
+        open.filter(|open| open.is_open()).count()
     }
 
     /// Whether it was closed.

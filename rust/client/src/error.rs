@@ -140,6 +140,14 @@ pub enum ClientError {
         /// What is wrong with it.
         what: String,
     },
+    /// A setting whose value turns out to be of no use.
+    #[error("{setting}: {problem}")]
+    Setting {
+        /// Its name.
+        setting: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A call that cannot be right in the state the client is in.
     #[error("{0}")]
     State(String),

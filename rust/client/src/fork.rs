@@ -4,9 +4,12 @@
 //! is of no use there, and an inherited socket would keep the parent's connection open after the
 //! parent is gone; so the child closes every socket that is registered here.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering::SeqCst};
 use std::sync::Once;
+
+use crate::ClientError;
 
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 static REGISTER: Once = Once::new();
@@ -63,15 +66,21 @@ unsafe extern "C" fn in_child() {
 pub struct Registered {
     slot: &'static AtomicI32,
     fd: RawFd,
+    generation: u32,
 }
 
 /// Registers a socket. Drop what is returned *before* the socket is closed.
 pub fn register(fd: RawFd) -> Registered {
+    let generation = generation();
     let mut block = &FIRST;
     loop {
         for slot in &block.sockets {
             if slot.compare_exchange(-1, fd, SeqCst, SeqCst).is_ok() {
-                return Registered { slot, fd };
+                return Registered {
+                    slot,
+                    fd,
+                    generation,
+                };
             }
         }
         let next = block.next.load(SeqCst);
@@ -101,8 +110,47 @@ fn grow(last: &'static Block) -> &'static Block {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        // In a child the slot is -1 already, or somebody's new socket: then it is not ours.
-        let _ = self.slot.compare_exchange(self.fd, -1, SeqCst, SeqCst);
+        // In a child the slot was emptied, and may be a new socket's by now.
+        if self.generation == GENERATION.load(SeqCst) {
+            let _ = self.slot.compare_exchange(self.fd, -1, SeqCst, SeqCst);
+        }
+    }
+}
+
+/// What a handle of the user holds. In a child of the process that made it, it gives nothing away
+/// and frees nothing: any lock below may have been held by a thread that is not there.
+#[derive(Debug)]
+pub struct Kept<T> {
+    value: ManuallyDrop<T>,
+    generation: u32,
+    what: &'static str,
+}
+
+impl<T> Kept<T> {
+    /// `what` the user calls it: "producer".
+    pub fn new(what: &'static str, value: T) -> Kept<T> {
+        Kept {
+            value: ManuallyDrop::new(value),
+            generation: generation(),
+            what,
+        }
+    }
+
+    /// The value, in the process that made it.
+    pub fn get(&self) -> Result<&T, ClientError> {
+        if self.generation != GENERATION.load(SeqCst) {
+            return Err(ClientError::Forked(self.what));
+        }
+        Ok(&self.value)
+    }
+}
+
+impl<T> Drop for Kept<T> {
+    fn drop(&mut self) {
+        if self.generation == GENERATION.load(SeqCst) {
+            // SAFETY: dropped once, here.
+            unsafe { ManuallyDrop::drop(&mut self.value) };
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mqlog_protocol::messages::metadata::{
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -39,6 +40,8 @@ pub struct Partition {
     pub isr: Vec<i32>,
     /// Those of them that are offline.
     pub offline: Vec<i32>,
+    /// A lower epoch that was told, and not believed.
+    doubted: Option<i32>,
 }
 
 /// A topic. It is here also if it does not exist: then `error` says so.
@@ -54,6 +57,7 @@ pub struct Topic {
     pub error: ErrorCode,
     /// Its partitions, by number.
     pub partitions: Vec<Partition>,
+    told: Instant,
 }
 
 impl Topic {
@@ -115,12 +119,13 @@ impl Metadata {
     }
 
     /// This one with an answer put in. `only` names the topics the answer is about; without it, it
-    /// is about all there are.
+    /// is about all there are. What was told longer than `age` ago is forgotten.
     pub(crate) fn merged(
         &self,
         answer: MetadataResponse,
         only: Option<&[Arc<str>]>,
         source: &Arc<str>,
+        age: Duration,
     ) -> Metadata {
         let mut next = Metadata {
             revision: self.revision + 1,
@@ -135,6 +140,7 @@ impl Metadata {
             },
             names: HashMap::new(),
         };
+        next.topics.retain(|_, topic| topic.told.elapsed() <= age);
         for name in only.into_iter().flatten() {
             next.topics.remove(name);
         }
@@ -232,6 +238,7 @@ fn topic(told: MetadataResponseTopic) -> Option<Topic> {
         internal: told.is_internal,
         error: code(told.error_code),
         partitions,
+        told: Instant::now(),
     })
 }
 
@@ -244,20 +251,27 @@ fn partition(told: MetadataResponsePartition) -> Partition {
         replicas: told.replica_nodes,
         isr: told.isr_nodes,
         offline: told.offline_replicas,
+        doubted: None,
     }
 }
 
 /// A broker that lags behind may tell of a leader of old: the newer epoch stays. Not so across
-/// topics of one name, which the id tells apart.
+/// topics of one name, which the id tells apart; without ids, one that is told twice is believed.
 fn no_step_back(mut topic: Topic, before: &Topic) -> Topic {
-    if topic.id != before.id {
+    if topic.id != before.id || before.error != ErrorCode::None {
         return topic;
     }
     for partition in &mut topic.partitions {
-        if let Some(known) = before.partition(partition.index) {
-            if partition.epoch >= 0 && partition.epoch < known.epoch {
-                *partition = known.clone();
-            }
+        let Some(known) = before.partition(partition.index) else {
+            continue;
+        };
+        let told = partition.epoch;
+        let again = topic.id == NO_ID && known.doubted == Some(told);
+        if told >= 0 && told < known.epoch && !again {
+            *partition = Partition {
+                doubted: Some(told),
+                ..known.clone()
+            };
         }
     }
     topic
@@ -290,7 +304,8 @@ mod tests {
     }
 
     fn merged(before: &Metadata, answer: MetadataResponse) -> Metadata {
-        before.merged(answer, Some(&["t".into()]), &"a:9092".into())
+        let age = Duration::from_secs(1000);
+        before.merged(answer, Some(&["t".into()]), &"a:9092".into(), age)
     }
 
     #[test]
@@ -300,6 +315,17 @@ mod tests {
         assert_eq!(merged(&first, answer(1, 2, 4)).leader("t", 0), Some((1, 5)));
         assert_eq!(merged(&first, answer(1, 2, 6)).leader("t", 0), Some((2, 6)));
         assert_eq!(merged(&first, answer(2, 2, 0)).leader("t", 0), Some((2, 0)));
+    }
+
+    #[test]
+    fn without_ids_a_lower_epoch_is_believed_when_it_is_told_twice() {
+        let first = merged(&Metadata::default(), answer(0, 1, 5));
+        let second = merged(&first, answer(0, 2, 4));
+        assert_eq!(second.leader("t", 0), Some((1, 5)));
+        assert_eq!(
+            merged(&second, answer(0, 2, 4)).leader("t", 0),
+            Some((2, 4))
+        );
     }
 
     #[test]

@@ -312,7 +312,10 @@ fn all_failed(mut errors: Vec<ClientError>) -> ClientError {
         return errors.remove(0);
     }
     if errors.is_empty() {
-        return ClientError::State("bootstrap_servers names no server".to_owned());
+        return ClientError::Setting {
+            setting: "bootstrap_servers",
+            problem: "names no server".to_owned(),
+        };
     }
     // What no later attempt mends comes first.
     if let Some(index) = errors.iter().position(|error| !error.is_retriable()) {

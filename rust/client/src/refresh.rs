@@ -139,7 +139,8 @@ pub(crate) async fn fetch(
             state.refresh_error = None;
             drop(state);
             let source = connection.address();
-            cluster.change(|known| Some(known.merged(answer, topics.as_deref(), source)));
+            let age = cluster.config().metadata_max_age;
+            cluster.change(|known| Some(known.merged(answer, topics.as_deref(), source, age)));
             Ok(cluster.snapshot())
         }
         Err(error) => {

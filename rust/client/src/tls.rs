@@ -46,10 +46,10 @@ impl TlsContext {
             Some(pem) => {
                 let key = config.key_pem.as_ref().unwrap_or(pem);
                 let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| {
-                    ClientError::State(
-                        "ssl_keyfile: no private key in it; it must be PEM (PKCS#8, PKCS#1 or \
-                         SEC1) and not encrypted"
-                            .to_owned(),
+                    fault_of_setting(
+                        "ssl_keyfile",
+                        &"no private key in it; it must be PEM (PKCS#8, PKCS#1 or SEC1) and not \
+                          encrypted",
                     )
                 })?;
                 builder
@@ -61,18 +61,25 @@ impl TlsContext {
     }
 }
 
-fn fault_of_setting(setting: &str, error: &dyn std::fmt::Display) -> ClientError {
-    ClientError::State(format!("{setting}: {error}"))
+fn fault_of_setting(setting: &'static str, problem: &dyn std::fmt::Display) -> ClientError {
+    ClientError::Setting {
+        setting,
+        problem: problem.to_string(),
+    }
 }
 
-fn certificates(setting: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ClientError> {
+fn certificates(
+    setting: &'static str,
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, ClientError> {
     let read: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .map_err(|error| fault_of_setting(setting, &error))?;
     match read.is_empty() {
-        true => Err(ClientError::State(format!(
-            "{setting}: no certificate in it; it must be PEM"
-        ))),
+        true => Err(fault_of_setting(
+            setting,
+            &"no certificate in it; it must be PEM",
+        )),
         false => Ok(read),
     }
 }
@@ -91,8 +98,9 @@ fn roots(config: &TlsConfig) -> Result<RootCertStore, ClientError> {
             let found = rustls_native_certs::load_native_certs();
             let (added, _) = roots.add_parsable_certificates(found.certs);
             if added == 0 {
-                return Err(ClientError::State(
-                    "ssl_cafile: not given, and this system has no trusted certificates".to_owned(),
+                return Err(fault_of_setting(
+                    "ssl_cafile",
+                    &"not given, and this system has no trusted certificates",
                 ));
             }
         }

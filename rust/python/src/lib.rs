@@ -4,6 +4,10 @@ use pyo3::prelude::*;
 
 mod broker;
 mod capi;
+mod client;
+mod client_config;
+mod client_error;
+mod client_metadata;
 mod codec;
 mod control_queue;
 mod control_values;
@@ -15,6 +19,7 @@ mod records;
 fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     broker::register(module)?;
     capi::register(module)?;
+    client::register(module)?;
     codec::register(module)?;
     exchange::register(module)?;
     records::register(module)
