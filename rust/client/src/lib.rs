@@ -12,6 +12,7 @@
 //! | `request`, `connection`, `exchange`, `pump` | one connection: its handle, state and task |
 //! | `cluster`, `reach`, `refresh`, `flight` | all of them, opened once for all; fresh metadata |
 //! | `metadata`, `call` | what is known of a cluster; one request of a flow |
+//! | `producer` and its folder | records, batches, requests: see there |
 //! | `metrics`, `random` | what is counted; chance |
 //! | `consumer`, `positions` | what may be asked of a consumer; where it is in each partition |
 //! | `fetcher`, `session`, `intake` | fetching ahead; KIP-227; taking an answer in |
@@ -37,6 +38,7 @@ pub mod io;
 pub mod metadata;
 pub mod metrics;
 pub mod positions;
+pub mod producer;
 pub mod reader;
 pub mod recycle;
 pub mod request;
@@ -67,4 +69,5 @@ pub use consumer::Consumer;
 pub use error::ClientError;
 pub use io::IoThread;
 pub use metadata::Metadata;
+pub use producer::Producer;
 pub use request::{Purpose, Request};
