@@ -7,6 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use mqlog_protocol::schema::Versions;
@@ -101,6 +102,12 @@ impl Connection {
     /// Requests that wait for their answers.
     pub fn in_flight(&self) -> usize {
         self.shared.in_flight()
+    }
+
+    /// The broker said in an answer that it keeps us waiting for so long (KIP-219): that time does
+    /// not count for requests in flight.
+    pub fn throttled(&self, by: Duration) {
+        self.shared.throttled(by);
     }
 
     /// Ends it; whoever waits gets `error`.

@@ -357,6 +357,12 @@ impl Shared {
         lock(&self.state).over.is_some()
     }
 
+    pub(crate) fn throttled(&self, by: Duration) {
+        for waiting in &mut lock(&self.state).waiting {
+            waiting.timeout = waiting.timeout.saturating_add(by);
+        }
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         lock(&self.state).waiting.len()
     }

@@ -17,12 +17,25 @@ use crate::ClientError;
 /// The newest version of Metadata that is spoken.
 const NEWEST: i16 = 13;
 
+/// Closes the cluster when nobody keeps its metadata fresh any more, also after a panic: whoever
+/// waits for metadata would wait in vain.
+struct Ending(Weak<Cluster>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(cluster) = self.0.upgrade() {
+            cluster.close();
+        }
+    }
+}
+
 /// Runs until the cluster is closed or gone.
 pub(crate) async fn keep_fresh(
     cluster: Weak<Cluster>,
     asked: Arc<Notify>,
     mut closed: watch::Receiver<bool>,
 ) {
+    let _ending = Ending(cluster.clone());
     // Attempts that failed, or after which something wanted was still not there.
     let mut failures = 0;
     let mut last = Instant::now();
