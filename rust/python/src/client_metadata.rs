@@ -47,10 +47,10 @@ impl Metadata {
         Ok(self.get(py)?.cluster_id.as_deref().map(str::to_owned))
     }
 
-    /// The controller's node, if there is one.
+    /// The controller's node, or -1.
     #[getter]
-    fn controller(&self, py: Python<'_>) -> PyResult<Option<i32>> {
-        Ok(self.get(py)?.controller)
+    fn controller(&self, py: Python<'_>) -> PyResult<i32> {
+        Ok(self.get(py)?.controller.unwrap_or(-1))
     }
 
     /// The brokers: (id, host, port, rack), by id.
