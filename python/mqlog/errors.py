@@ -1113,6 +1113,13 @@ class ShareSessionLimitReachedError(RetriableError, BrokerResponseError):
     name = "SHARE_SESSION_LIMIT_REACHED"
 
 
+class NoError(BrokerResponseError):
+    """All is well: what administration reports of things that succeeded. Never raised."""
+
+    code = 0
+    name = "NONE"
+
+
 class KafkaConnectionError(MetadataError):
     """A broker cannot be reached, or the connection to it ended."""
 

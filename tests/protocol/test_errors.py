@@ -14,7 +14,7 @@ OURS = {
     cls.code: cls
     for cls in vars(errors).values()
     if isinstance(cls, type) and issubclass(cls, KafkaError) and "code" in vars(cls)
-    if cls.code is not None
+    if cls.code
 }
 
 #: Codes that kafka-python still calls by an older name.
@@ -75,7 +75,6 @@ def test_flags_follow_the_tree() -> None:
 DELIBERATELY_MISSING = {
     "Cancelled",
     "MetadataEmptyBrokerList",
-    "NoError",
     "TooManyInFlightRequests",
     "TransactionAbortedError",
     "UnknownBrokerIdError",

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKSPACE = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 #: Layer by layer: a crate uses only crates of earlier lines.
-LAYERS = [["record", "protocol", "cython"], ["log"], ["meta"], ["server"], ["python"]]
+LAYERS = [["record", "protocol", "cython"], ["log", "client"], ["meta"], ["server"], ["python"]]
 
 
 def uses(crate: str, *sections: str) -> set[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from mqlog.client.assignors import by_topic
-from mqlog.client.flow import Backoff, Call, Flow, Refresh, gather, retrying
+from mqlog.client.flow import Backoff, Call, Flow, Purpose, Refresh, gather, retrying
 from mqlog.client.metadata import Snapshot
 from mqlog.client.structs import OffsetAndMetadata, OffsetAndTimestamp, TopicPartition
 from mqlog.errors import (
@@ -116,6 +116,32 @@ class Identity(NamedTuple):
 
 def commit(node: int, who: Identity, offsets: Parts[OffsetAndMetadata]) -> Flow[Any]:
     """Commits, once. Returns the response; raises the first error that a partition got."""
+    answer = yield from _commit(node, who, offsets, "group")
+    for place, code in _codes(answer).items():
+        if code:
+            raise _commit_error(code, place)
+    return answer
+
+
+def commit_codes(
+    node: int, who: Identity, offsets: Parts[OffsetAndMetadata], *, purpose: Purpose
+) -> Flow[dict[TopicPartition, int]]:
+    """Commits, once; the code that each partition got."""
+    answer = yield from _commit(node, who, offsets, purpose)
+    return _codes(answer)
+
+
+def _codes(answer: OffsetCommitResponse) -> dict[TopicPartition, int]:
+    return {
+        TopicPartition(topic.name, told.partition_index): told.error_code
+        for topic in answer.topics
+        for told in topic.partitions
+    }
+
+
+def _commit(
+    node: int, who: Identity, offsets: Parts[OffsetAndMetadata], purpose: Purpose
+) -> Flow[OffsetCommitResponse]:
     topics: dict[str, list[Any]] = defaultdict(list)
     for place, what in sorted(offsets.items()):
         part = OffsetCommitRequest.OffsetCommitRequestPartition(
@@ -135,13 +161,7 @@ def commit(node: int, who: Identity, offsets: Parts[OffsetAndMetadata]) -> Flow[
             for name, parts in topics.items()
         ],
     )
-    answer: OffsetCommitResponse = yield Call(request, node, "group", newest=_COMMIT_BY_NAME)
-    for topic in answer.topics:
-        for told in topic.partitions:
-            if told.error_code:
-                raise _commit_error(
-                    told.error_code, TopicPartition(topic.name, told.partition_index)
-                )
+    answer: OffsetCommitResponse = yield Call(request, node, purpose, newest=_COMMIT_BY_NAME)
     return answer
 
 
@@ -171,7 +191,7 @@ def committed(
     places: Iterable[TopicPartition] | None,
     *,
     stable: bool = False,
-    purpose: Any = "group",
+    purpose: Purpose = "group",
 ) -> Flow[dict[TopicPartition, OffsetAndMetadata]]:
     """What a group has committed, once: of these partitions, or of all. Others are left out."""
     topics = None if places is None else by_topic(places)
@@ -220,11 +240,13 @@ def _committed(group: str, told: Any) -> dict[TopicPartition, OffsetAndMetadata]
 def at_leaders(
     places: Iterable[TopicPartition],
     ask: Callable[[int, dict[TopicPartition, int]], Flow[Mapping[TopicPartition, T | KafkaError]]],
+    *,
+    patient: bool = True,
 ) -> Flow[dict[TopicPartition, T]]:
     """Asks the leader of each partition, again with fresh metadata where that may help.
 
     `ask` gets a node and its partitions with their leader epochs, and returns what it was told of
-    each: a value or an error.
+    each: a value or an error. Unless `patient`, a partition that does not exist is not waited for.
     """
     waiting = set(places)
     found: dict[TopicPartition, T] = {}
@@ -233,6 +255,8 @@ def at_leaders(
     while waiting:
         snapshot: Snapshot = yield Refresh(fresh)
         leaders, failed = _leaders(snapshot, waiting)
+        if not patient and isinstance(failed, UnknownTopicOrPartitionError):
+            raise failed
 
         def at(node: int, parts: dict[TopicPartition, int]) -> Flow[Mapping[TopicPartition, Any]]:
             try:
@@ -243,19 +267,28 @@ def at_leaders(
                 return dict.fromkeys(parts, error)
 
         for answer in (yield from gather(at(*item) for item in leaders.items())):
-            for place, told in answer.items():
-                if not isinstance(told, KafkaError):
-                    found[place] = told
-                elif told.retriable:
-                    failed = told
-                else:
-                    raise told
+            failed = _sorted(answer, found) or failed
         waiting -= found.keys()
         if waiting:
             attempt += 1
             assert failed is not None
             yield Backoff(attempt, failed)
     return found
+
+
+def _sorted(
+    answer: Mapping[TopicPartition, Any], found: dict[TopicPartition, Any]
+) -> KafkaError | None:
+    """Keeps the values, raises errors that will not pass, and returns one that may."""
+    failed: KafkaError | None = None
+    for place, told in answer.items():
+        if not isinstance(told, KafkaError):
+            found[place] = told
+        elif told.retriable:
+            failed = told
+        else:
+            raise told
+    return failed
 
 
 def _leaders(
@@ -273,10 +306,10 @@ def _leaders(
                 raise error
             failed = error
         elif topic is None or place.partition >= len(topic.partitions):
-            have = (
-                f"topic {place.topic!r} has {len(topic.partitions)} partitions" if topic else None
+            have = len(topic.partitions) if topic else 0
+            failed = KafkaError.of(
+                UnknownTopicOrPartitionError.code, f"the topic has {have} partitions", **about
             )
-            failed = UnknownTopicOrPartitionError(have, **about)
         elif topic.partitions[place.partition].leader < 0:
             failed = KafkaError.of(LeaderNotAvailableError.code, **about)
         else:
@@ -286,7 +319,7 @@ def _leaders(
 
 
 def list_offsets(
-    wanted: Parts[int], *, committed_only: bool = False
+    wanted: Parts[int], *, committed_only: bool = False, patient: bool = True
 ) -> Flow[dict[TopicPartition, OffsetAndTimestamp | None]]:
     """The first offset at or after a time (milliseconds), or of a place such as LATEST.
 
@@ -312,7 +345,7 @@ def list_offsets(
             for told in topic.partitions
         }
 
-    return at_leaders(wanted, ask)
+    return at_leaders(wanted, ask, patient=patient)
 
 
 _OLD_FORMAT = 43

@@ -1,0 +1,25 @@
+"""Places, offsets and what a cluster says about itself; see `mqlog.client.structs`."""
+
+from mqlog.client.structs import (
+    BrokerMetadata,
+    ConsumerGroupMetadata,
+    MemberState,
+    OffsetAndMetadata,
+    OffsetAndTimestamp,
+    PartitionInfo,
+    RecordMetadata,
+    TopicPartition,
+    TopicPartitionReplica,
+)
+
+__all__ = [
+    "BrokerMetadata",
+    "ConsumerGroupMetadata",
+    "MemberState",
+    "OffsetAndMetadata",
+    "OffsetAndTimestamp",
+    "PartitionInfo",
+    "RecordMetadata",
+    "TopicPartition",
+    "TopicPartitionReplica",
+]
