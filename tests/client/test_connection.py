@@ -52,20 +52,23 @@ def test_a_real_broker_is_reached(access: dict[str, Any], make_topic: Callable[.
 
 def test_many_calls_at_once_are_answered_each_with_its_own(access: dict[str, Any]) -> None:
     native = client(**access)
-    newest = _native.versions(Api.API_VERSIONS)[1]
-    version = native.version("any", "general", Api.API_VERSIONS, newest).result()
-    body = _native.encode("request", Api.API_VERSIONS, version, _api_versions_request())
-    calls = [native.call("any", "general", Api.API_VERSIONS, version, body) for _ in range(200)] + [
-        native.call("any", "admin", Api.API_VERSIONS, version, body) for _ in range(200)
+    api, version = Api.FIND_COORDINATOR, 4
+    assert native.version("any", "general", api, version).result() == version
+    groups = [f"group-{number}" for number in range(200)]
+    calls = [
+        native.call(
+            "any",
+            "general" if number % 2 else "admin",
+            api,
+            version,
+            _native.encode("request", api, version, find_coordinator(group)),
+        )
+        for number, group in enumerate(groups)
     ]
-    assert len({call.result() for call in calls}) == 1
+    answers = [_native.decode("response", api, version, call.result()) for call in calls]
+    assert [answer.coordinators[0].key for answer in answers] == groups
     assert all(call.answered_by() is not None for call in calls)
-
-
-def _api_versions_request() -> Any:
-    from mqlog.protocol import request_class
-
-    return request_class(Api.API_VERSIONS)(client_software_name="test", client_software_version="1")
+    native.close()
 
 
 def test_nobody_listens() -> None:
