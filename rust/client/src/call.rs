@@ -99,7 +99,14 @@ pub async fn call(cluster: &Cluster, call: Call) -> Result<Answer, ClientError> 
 }
 
 async fn send(cluster: &Cluster, call: Call) -> Result<Answer, ClientError> {
-    let connection = connect(cluster, call.target, call.purpose).await?;
+    let connection = match call.target {
+        Target::Any => {
+            cluster
+                .any_speaking(call.purpose, call.api, call.version)
+                .await?
+        }
+        target => connect(cluster, target, call.purpose).await?,
+    };
     // The body was written for a version: whoever answers must speak that very one.
     let spoken = connection.versions(call.api);
     if !spoken.is_some_and(|versions| versions.contains(call.version)) {

@@ -47,6 +47,8 @@ pub(crate) struct State {
     /// A wanted topic is not known yet: no reason to wait.
     pub(crate) urgent: bool,
     pub(crate) refresh: Flight<(u64, Result<Arc<Metadata>, ClientError>)>,
+    /// When all that is wanted was last told.
+    pub(crate) refreshed: Option<Instant>,
     pub(crate) refresh_error: Option<(Instant, ClientError)>,
 }
 

@@ -11,6 +11,7 @@ use mqlog_protocol::header::{parse_response_header, request_header};
 use mqlog_protocol::schema::Versions;
 use mqlog_protocol::{ApiKey, EncodeError};
 use tokio::sync::{oneshot, Notify};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::connection::Pending;
@@ -40,6 +41,8 @@ pub(crate) struct Peer {
 pub(crate) struct Shared {
     pub(crate) peer: Peer,
     pub(crate) versions: OnceLock<Vec<Option<Versions>>>,
+    /// The task that authenticates again.
+    pub(crate) renewal: OnceLock<AbortHandle>,
     pub(crate) metrics: Arc<Metrics>,
     /// For the task: something is to be written, watched, or over.
     pub(crate) wake: Notify,
@@ -123,6 +126,7 @@ impl Shared {
         Shared {
             peer,
             versions: OnceLock::new(),
+            renewal: OnceLock::new(),
             metrics,
             wake: Notify::new(),
             state: Mutex::new(state),
@@ -341,6 +345,9 @@ impl Shared {
         let held = state.held.take().unwrap_or_default();
         drop(state);
         drop(sink);
+        if let Some(renewal) = self.renewal.get() {
+            renewal.abort();
+        }
         let replies = waiting.into_iter().map(|one| one.reply);
         let unwritten = outgoing.into_iter().filter_map(|piece| match piece.ends {
             Ends::Unanswered(reply) => Some(reply),

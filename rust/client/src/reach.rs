@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Weak;
 use std::time::Duration;
 
+use mqlog_protocol::ApiKey;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, Instant};
 
@@ -87,7 +88,7 @@ impl Cluster {
     /// A connection to some node: an open one rather than another, a known broker rather than a
     /// bootstrap server. The error names every address that was tried.
     pub async fn any(&self, purpose: Purpose) -> Result<Connection, ClientError> {
-        if let Some(open) = self.any_open(purpose) {
+        if let Some(open) = self.any_open(purpose, |_| true) {
             return Ok(open);
         }
         let mut candidates = self.candidates(purpose).into_iter();
@@ -117,14 +118,32 @@ impl Cluster {
         }
     }
 
-    fn any_open(&self, purpose: Purpose) -> Option<Connection> {
+    /// The same for a request that is written already: the one that is open may be of a broker of
+    /// another version than the one that was asked for it.
+    pub(crate) async fn any_speaking(
+        &self,
+        purpose: Purpose,
+        api: ApiKey,
+        version: i16,
+    ) -> Result<Connection, ClientError> {
+        let speaks = |open: &Connection| {
+            let spoken = open.versions(api);
+            spoken.is_some_and(|versions| versions.contains(version))
+        };
+        match self.any_open(purpose, speaks) {
+            Some(open) => Ok(open),
+            None => self.any(purpose).await,
+        }
+    }
+
+    fn any_open(&self, purpose: Purpose, fits: impl Fn(&Connection) -> bool) -> Option<Connection> {
         let state = lock(&self.state);
         let open = state
             .slots
             .iter()
             .filter(|((_, its), _)| *its == purpose)
             .filter_map(|(_, slot)| slot.open.as_ref())
-            .filter(|open| open.is_open());
+            .filter(|open| open.is_open() && fits(open));
         open.min_by_key(|open| (open.node_id() < 0, open.in_flight()))
             .cloned()
     }

@@ -79,14 +79,13 @@ fn times(cluster: &Cluster, last: Instant, failures: u32) -> (Instant, Instant) 
             config.retry_backoff,
             config.retry_backoff_max,
         );
-    let due = match cluster.snapshot().updated {
-        _ if failures > 0 => pause,
-        Some(updated) => updated + config.metadata_max_age,
-        // Nobody has asked for anything yet.
-        None => last + config.metadata_max_age,
-    };
-    let first = cluster.snapshot().updated.is_none() && failures == 0;
-    (due, if first { last } else { pause })
+    let refreshed = lock(&cluster.state).refreshed;
+    match refreshed {
+        _ if failures > 0 => (pause, pause),
+        Some(at) => (at + config.metadata_max_age, pause),
+        // Nobody has asked for anything yet: who asks first does not wait.
+        None => (last + config.metadata_max_age, last),
+    }
 }
 
 fn take_urgent(cluster: &Cluster) -> bool {
@@ -124,6 +123,9 @@ pub(crate) async fn update(cluster: &Arc<Cluster>) -> Result<Arc<Metadata>, Clie
                     tokio::spawn(async move {
                         let create = cluster.config().allow_auto_create;
                         let result = fetch(&cluster, Some(topics), create).await;
+                        if result.is_ok() {
+                            lock(&cluster.state).refreshed = Some(Instant::now());
+                        }
                         lander.land((additions, result));
                     });
                     landing

@@ -168,7 +168,7 @@ pub(crate) fn keep_authenticated(
     let shared = Arc::downgrade(&connection.shared);
     let config = config.clone();
     let mut lifetime = lifetime;
-    tokio::spawn(async move {
+    let renewal = tokio::spawn(async move {
         while !lifetime.is_zero() {
             // Some time before its end, and not all connections at once.
             tokio::time::sleep(lifetime.mul_f64(between(0.85, 0.95))).await;
@@ -181,6 +181,8 @@ pub(crate) fn keep_authenticated(
             }
         }
     });
+    // Set once: each connection has one.
+    let _ = connection.shared.renewal.set(renewal.abort_handle());
 }
 
 async fn again(shared: Arc<Shared>, config: &SaslConfig, limit: Duration) -> Option<Duration> {

@@ -65,6 +65,87 @@ fn requests_are_answered_in_order() {
     assert!(answers[2].iter().all(|byte| *byte == 7) && answers[3] == "four");
 }
 
+/// Numbers that look like chance and are the same in every run.
+fn chances(mut seed: u64) -> impl FnMut(usize) -> usize {
+    move |below| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 33) as usize % below
+    }
+}
+
+#[test]
+fn answers_are_put_together_wherever_they_are_cut() {
+    const SIZES: [usize; 11] = [
+        0, 1, 7, 16_375, 16_376, 16_377, 40_000, 70_000, 1_048_576, 1_048_577, 3_000_000,
+    ];
+    for seed in 0..4 {
+        let port = serve(move |_, mut line| {
+            line.greet();
+            let mut all = Vec::new();
+            for size in SIZES {
+                let asked = line.next().unwrap();
+                let body: Vec<u8> = (0..size).map(|at| (at * 31 + size) as u8).collect();
+                all.extend(peer::framed(asked.api, asked.version, asked.id, &body));
+            }
+            let mut chance = chances(seed);
+            let mut rest = &all[..];
+            while !rest.is_empty() {
+                let most = [3, 5_000, 20_000, 2_000_000][chance(4)];
+                let (now, later) = rest.split_at(1 + chance(most.min(rest.len())));
+                line.raw(now);
+                rest = later;
+                if chance(10) == 0 {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            line.next();
+        });
+        let cluster = cluster(config(&[port]));
+        run(&cluster, move |cluster| async move {
+            let connection = cluster.connection(-1, Purpose::General).await.unwrap();
+            let ask =
+                |size| connection.send(request(b"").expecting(if seed == 1 { size } else { 0 }));
+            let pending: Vec<_> = SIZES.into_iter().map(|size| (size, ask(size))).collect();
+            for (size, answer) in pending {
+                let body = answer.await.unwrap();
+                assert_eq!(body.len(), size);
+                assert!((body.iter().enumerate()).all(|(at, byte)| *byte == (at * 31 + size) as u8));
+            }
+        });
+    }
+}
+
+#[test]
+fn whatever_a_broker_sends_ends_in_an_answer_or_an_error() {
+    let port = serve_all(|number, mut line| {
+        let mut chance = chances(number as u64);
+        let asked = line.next().unwrap();
+        let mut bytes = peer::framed(asked.api, asked.version, asked.id, &peer::api_versions(4));
+        for _ in 0..=chance(4) {
+            let at = chance(bytes.len());
+            match chance(3) {
+                0 => bytes[at] ^= 1 << chance(8),
+                1 => bytes[at] = chance(256) as u8,
+                _ => bytes.truncate(at.max(1)),
+            }
+        }
+        line.raw(&bytes);
+        // Closed here, at once.
+    });
+    let mut config = config(&[port]);
+    config.reconnect_backoff = Duration::ZERO;
+    config.reconnect_backoff_max = Duration::ZERO;
+    let cluster = cluster(config);
+    run(&cluster, |cluster| async move {
+        for _ in 0..300 {
+            if let Ok(opened) = cluster.connection(-1, Purpose::General).await {
+                let error = opened.send(request(b"")).await.unwrap_err().to_string();
+                assert!(error.contains("127.0.0.1:"), "{error}");
+            }
+        }
+    });
+}
+
 #[test]
 fn a_dropped_future_leaves_no_hole() {
     let port = serve(|_, mut line| {
