@@ -199,13 +199,19 @@ fn a_wrong_correlation_id_is_named() {
 
 #[test]
 fn bytes_that_nobody_asked_for_end_the_connection() {
-    let error = ask(
-        |_| (),
-        |mut line| {
-            line.raw(&peer::framed(ApiKey::Heartbeat, 0, 2, b""));
-            line.next();
-        },
-    );
+    let port = serve(|_, mut line| {
+        line.greet();
+        line.raw(&peer::framed(ApiKey::Heartbeat, 0, 2, b""));
+        line.next();
+    });
+    let cluster = cluster(config(&[port]));
+    let error = run(&cluster, |cluster| async move {
+        let connection = cluster.connection(-1, Purpose::General).await?;
+        while connection.is_open() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        connection.send(request(b"")).await
+    });
     let text = error.unwrap_err().to_string();
     assert!(text.contains("nobody asked for"), "{text}");
 }
