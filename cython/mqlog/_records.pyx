@@ -7,11 +7,12 @@ decompression are Rust's, through the function table of ``mqlog._native``.
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport INT64_MAX, int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from mqlog._capi cimport ABI_VERSION, DONE, TOO_LARGE, OwnedBytes, Table
+from mqlog._spans cimport Cursor, big_endian, bytes_or_none, read_headers, read_span, read_varint
 
 from mqlog import _native
 
@@ -47,58 +48,6 @@ class CorruptBatch(ValueError):
         return f"batch at byte {self.position}: {self.args[0]}"
 
 
-# --- Bytes nobody has checked: every read is against the end. ---
-
-cdef struct Cursor:
-    const uint8_t *at
-    const uint8_t *end
-
-
-cdef inline uint64_t big_endian(const uint8_t *at, int size) noexcept nogil:
-    cdef uint64_t value = 0
-    cdef int i
-    for i in range(size):
-        value = (value << 8) | at[i]
-    return value
-
-
-cdef inline bint read_varint(Cursor *cursor, int longest, int64_t *value) noexcept nogil:
-    """A zigzag integer of at most ``longest`` bytes: 5 for 32 bits, 10 for 64."""
-    cdef uint64_t raw = 0
-    cdef uint8_t byte
-    cdef int i
-    for i in range(longest):
-        if cursor.at == cursor.end:
-            return False
-        byte = cursor.at[0]
-        cursor.at += 1
-        if i == 9 and byte > 1:
-            return False
-        raw |= (<uint64_t> (byte & 0x7f)) << (7 * i)
-        if byte < 0x80:
-            if longest == 5 and raw >> 32 != 0:
-                return False
-            value[0] = <int64_t> (raw >> 1) ^ -<int64_t> (raw & 1)
-            return True
-    return False
-
-
-cdef inline bint read_span(Cursor *cursor, const uint8_t **data, int64_t *size) noexcept nogil:
-    """A length and that many bytes; the length -1 stands for null."""
-    if not read_varint(cursor, 5, size):
-        return False
-    data[0] = cursor.at
-    if size[0] < -1 or size[0] > cursor.end - cursor.at:
-        return False
-    if size[0] > 0:
-        cursor.at += size[0]
-    return True
-
-
-cdef inline object bytes_or_none(const uint8_t *data, int64_t size):
-    return None if size < 0 else PyBytes_FromStringAndSize(<const char *> data, size)
-
-
 @cython.final
 @cython.no_gc
 @cython.freelist(1024)
@@ -120,21 +69,7 @@ cdef class Record:
     @property
     def headers(self):
         """The headers as (str, bytes or None) pairs, in order, duplicates included."""
-        cdef Cursor cursor
-        cdef const uint8_t *data
-        cdef int64_t size, _
-        cdef list pairs = []
-        if self.raw_headers is None:
-            return pairs
-        cursor.at = <const uint8_t *> PyBytes_AS_STRING(self.raw_headers)
-        cursor.end = cursor.at + PyBytes_GET_SIZE(self.raw_headers)
-        for _ in range(self.headers_count):
-            # Checked when the record was read.
-            read_span(&cursor, &data, &size)
-            name = data[:size].decode("utf-8", "surrogateescape")
-            read_span(&cursor, &data, &size)
-            pairs.append((name, bytes_or_none(data, size)))
-        return pairs
+        return read_headers(self.raw_headers, self.headers_count)
 
     def __repr__(self):
         return (

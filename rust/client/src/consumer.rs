@@ -11,6 +11,8 @@ use std::sync::atomic::{
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
+use mqlog_protocol::fetch_response::AbortedTransaction;
 use tokio::sync::watch;
 
 use crate::bell::{Bell, Woken};
@@ -252,6 +254,19 @@ impl Consumer {
         // Something paused or put back may be readable now.
         self.shared.bell.ring();
         Ok(result)
+    }
+
+    /// Takes batches in as if a broker had sent them: for tests and fuzzers. `aborted` are producer
+    /// ids with the first offsets of their transactions. False if the partition waits for nothing.
+    pub fn feed(
+        &self,
+        topic: &str,
+        partition: i32,
+        batches: Bytes,
+        aborted: Vec<AbortedTransaction>,
+    ) -> Result<bool, ClientError> {
+        self.check()?;
+        Ok(self.shared.feed(topic, partition, batches, aborted))
     }
 
     /// What is known of a partition; `None` if it is not assigned.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mqlog_protocol::fetch_client::{FetchAnswer, FetchedPartition};
+use mqlog_protocol::fetch_response::AbortedTransaction;
 use mqlog_protocol::{ErrorCode, TopicRef};
 use tokio::time::Instant;
 
@@ -261,6 +262,56 @@ impl<'a> Intake<'a> {
         let doubled = config.retry_backoff * (1 << one.failures.min(10));
         one.failures += 1;
         one.not_before = Some(Instant::now() + doubled.min(config.retry_backoff_max));
+    }
+}
+
+impl Shared {
+    /// Takes batches in as if a broker had sent them for a partition that is assigned: for tests
+    /// and fuzzers. False if it waits for nothing.
+    pub fn feed(
+        &self,
+        topic: &str,
+        partition: i32,
+        body: Bytes,
+        aborted: Vec<AbortedTransaction>,
+    ) -> bool {
+        let check = self.config.check_crcs;
+        let mut state = lock(&self.state);
+        let Some(one) = state.positions.find_mut(topic, partition) else {
+            return false;
+        };
+        if one.phase != Phase::Fetching {
+            return false;
+        }
+        let arrived = arrive(&body, &body, one.fetch_offset, -1, check);
+        (one.fetch_offset, one.fetch_epoch) = (arrived.next, arrived.epoch);
+        let end = arrived.error.map(|bad| {
+            one.phase = Phase::Ending;
+            let (offset, what) = match bad {
+                Bad::Corrupt(offset, what) => (offset, what),
+                Bad::Misplaced(what) => (arrived.next, what),
+                Bad::TooLarge(size) => (arrived.next, format!("cut off; it has {size} bytes")),
+            };
+            End::Error(ClientError::Corrupt {
+                topic: one.topic.clone(),
+                partition,
+                offset,
+                what,
+            })
+        });
+        let fetched = Fetched {
+            handle: one.handle,
+            topic: one.topic.clone(),
+            partition,
+            records: arrived.records,
+            at: 0,
+            aborted: Aborted::new(aborted),
+            end,
+            pin: Some(self.budget.pin(body.len())),
+        };
+        state.queue.push(fetched);
+        self.bell.ring();
+        true
     }
 }
 

@@ -9,6 +9,7 @@ use crate::metadata::Metadata;
 use crate::ClientError;
 
 /// Names one assignment of a partition since its last seek: what was fetched for another is stale.
+#[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Handle {
     slot: usize,

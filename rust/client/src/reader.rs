@@ -40,6 +40,7 @@ pub struct Chunk {
 }
 
 /// An assignment of a partition, for who has a chunk of it.
+#[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Mark {
     handle: Handle,

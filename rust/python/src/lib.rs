@@ -4,11 +4,13 @@ use pyo3::prelude::*;
 
 mod broker;
 mod capi;
+mod capi_consumer;
 mod client;
 mod client_config;
 mod client_error;
 mod client_metadata;
 mod codec;
+mod consumer;
 mod control_queue;
 mod control_values;
 mod exchange;
@@ -19,6 +21,8 @@ mod records;
 fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     broker::register(module)?;
     capi::register(module)?;
+    capi_consumer::register(module)?;
+    consumer::register(module)?;
     client::register(module)?;
     codec::register(module)?;
     exchange::register(module)?;
