@@ -11,7 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mqlog.client.admin import IsolationLevel, KafkaAdminClient, OffsetSpec
+    from mqlog.client.admin import IsolationLevel, KafkaAdminClient, NewTopic, OffsetSpec
+    from mqlog.client.consumer import ConsumerRecord, KafkaConsumer
     from mqlog.client.native import IoThread
     from mqlog.client.serializers import (
         DefaultSerializer,
@@ -30,12 +31,15 @@ if TYPE_CHECKING:
 __all__ = [
     "ConsumerGroupMetadata",
     "ConsumerRebalanceListener",
+    "ConsumerRecord",
     "DefaultSerializer",
     "Deserializer",
     "IoThread",
     "IsolationLevel",
     "JsonSerializer",
     "KafkaAdminClient",
+    "KafkaConsumer",
+    "NewTopic",
     "OffsetAndMetadata",
     "OffsetSpec",
     "Serializer",
@@ -45,7 +49,8 @@ __all__ = [
 
 #: Where each name comes from, below `mqlog.client`.
 _HOMES = {
-    "admin": ("IsolationLevel", "KafkaAdminClient", "OffsetSpec"),
+    "admin": ("IsolationLevel", "KafkaAdminClient", "NewTopic", "OffsetSpec"),
+    "consumer": ("ConsumerRecord", "KafkaConsumer"),
     "native": ("IoThread",),
     "serializers": ("DefaultSerializer", "Deserializer", "JsonSerializer", "Serializer"),
     "structs": (

@@ -21,7 +21,8 @@
         │   └── MaxPollIntervalExceededError
         ├── LogTruncationError, NoOffsetForPartitionError, UnsupportedCodecError
         ├── IllegalStateError       a call that does not fit the state the client is in
-        │   └── ClosedError
+        │   ├── ClosedError
+        │   └── PartitionNotAssignedError   also a ValueError
         ├── KafkaConfigurationError     also a ConfigError
         ├── IllegalArgumentError        also a UsageError
         └── KafkaProtocolError          also a ProtocolError
@@ -1214,6 +1215,12 @@ class ClosedError(IllegalStateError):
     """The client was closed."""
 
     name = "CLOSED"
+
+
+class PartitionNotAssignedError(IllegalStateError, ValueError):
+    """A partition that the consumer does not read."""
+
+    name = "PARTITION_NOT_ASSIGNED"
 
 
 class KafkaConfigurationError(ConfigError, KafkaError):

@@ -121,7 +121,7 @@ class At:
     epoch: int = -1
     paused: bool = False
     high_watermark: int = -1
-    log_start: int = -1
+    last_stable: int = -1
 
 
 class FakeReading:
@@ -129,6 +129,7 @@ class FakeReading:
 
     def __init__(self) -> None:
         self.at: dict[tuple[str, int], At] = {}
+        self.valid: list[tuple[str, int]] = []
 
     def add(self, starts: Any) -> None:
         for topic, index, offset, epoch in starts:
@@ -144,8 +145,11 @@ class FakeReading:
         return (topic, index) in self.at
 
     def validated(self, topic: str, index: int) -> bool:
-        self.at[topic, index].log_start = 0
+        self.valid.append((topic, index))
         return True
+
+    def truncated(self, topic: str, index: int, end: int) -> bool:
+        return (self.at[topic, index].position or 0) > end
 
     def pause(self, topic: str, index: int, on: bool) -> bool:
         self.at[topic, index].paused = on

@@ -298,6 +298,7 @@ def test_the_cluster_is_described(admin: KafkaAdminClient, topic: str) -> None:
     assert cluster["controller_id"] == broker["broker_id"]
     assert broker["host"]
     assert "CREATE" in cluster["authorized_operations"]
+    eventually(lambda: admin.describe_log_dirs({topic: [0]})[0]["log_dirs"][0]["topics"])
     (disk,) = admin.describe_log_dirs({topic: [0]})
     (found,) = disk["log_dirs"][0]["topics"]
     assert found["name"] == topic

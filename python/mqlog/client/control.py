@@ -12,9 +12,9 @@ from mqlog.client.driver import Driver, Task
 from mqlog.client.flow import Flow, Refresh
 from mqlog.client.group import Group, Heart
 from mqlog.client.metadata import Snapshot, counts
-from mqlog.client.offsets import Coordinators, Identity
+from mqlog.client.offsets import Coordinators, Identity, committed
 from mqlog.client.positions import Positions, Reading
-from mqlog.client.structs import ConsumerGroupMetadata, TopicPartition
+from mqlog.client.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 from mqlog.client.subscription import Subscription
 from mqlog.errors import IllegalStateError, KafkaError
 
@@ -243,6 +243,18 @@ class Control:
         if self._commits is None:
             raise IllegalStateError("committing needs group_id")
         return self._commits
+
+    def committed(
+        self, places: list[TopicPartition]
+    ) -> Flow[dict[TopicPartition, OffsetAndMetadata]]:
+        """What the group has committed."""
+        group: str | None = self._config["group_id"]
+        if group is None:
+            raise IllegalStateError("asking for committed offsets needs group_id")
+        stable = self._config["isolation_level"] == "read_committed"
+        return self._coordinators.calling(
+            group, lambda node: committed(node, group, places, stable=stable)
+        )
 
     def send_commit(self, offsets: Offsets, callback: Callback | None) -> CommitFuture:
         """An asynchronous commit."""

@@ -135,6 +135,8 @@ class Group:
         """Who commits. CommitFailedError if it is no member, though it should be one."""
         if not self._subscription.by_group:
             return Identity(self._group, instance=self._instance)
+        if not self._joining:
+            self._check_heart()  # it may have left since the last poll
         if self._generation != NO_GENERATION:
             return Identity(self._group, self._generation, self._member, self._instance)
         if self._exceeded:

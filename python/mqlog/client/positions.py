@@ -53,8 +53,8 @@ class Facts(Protocol):
         """Up to where consumers may read; -1 if unknown."""
 
     @property
-    def log_start(self) -> int:
-        """The first offset; -1 if unknown."""
+    def last_stable(self) -> int:
+        """Up to where every transaction is decided; -1 if unknown."""
 
 
 class Reading(Protocol):
@@ -70,7 +70,10 @@ class Reading(Protocol):
         """Goes on at an offset, or waits for one."""
 
     def validated(self, topic: str, partition: int) -> bool:
-        """The leader has what was read."""
+        """The leader has what was fetched."""
+
+    def truncated(self, topic: str, partition: int, end: int) -> bool:
+        """The leader's log ends below what was fetched; whether the user has got more than that."""
 
     def pause(self, topic: str, partition: int, on: bool) -> bool:
         """Gives out nothing of it, or goes on."""
@@ -164,7 +167,7 @@ class Positions:
 
     def out_of_range(self, place: TopicPartition, offset: int) -> None:
         """The broker has no such offset (any more, or yet)."""
-        if place not in self.owned:
+        if place not in self.owned or place in self._awaited:
             return
         if self._policy == "none":
             raise OffsetOutOfRangeError(
@@ -193,7 +196,7 @@ class Positions:
         end = found[place]
         if end.offset >= offset:
             self._reading.validated(*place)
-        else:
+        elif end.offset < 0 or self._reading.truncated(*place, end.offset):
             self._truncated(place, offset, end)
 
     def _truncated(self, place: TopicPartition, offset: int, end: EpochEnd) -> None:
