@@ -9,7 +9,7 @@ from typing import Any
 
 from mqlog import _native, protocol
 from mqlog.client.driver import Driver
-from mqlog.client.group import Word
+from mqlog.client.heart import Word
 from mqlog.client.metadata import TopicMetadata
 from mqlog.client.structs import PartitionInfo
 
@@ -168,6 +168,8 @@ class FakeCluster:
     def __init__(self, **topics: int) -> None:
         self.revision = 1
         self.wanted: set[str] = set()
+        #: Topics that there is an error code of.
+        self.broken: dict[str, int] = {}
         self._topics = topics
 
     def set(self, **topics: int) -> None:
@@ -184,6 +186,8 @@ class FakeCluster:
         return sorted(self._topics)
 
     def topic(self, name: str) -> TopicMetadata | None:
+        if name in self.broken:
+            return TopicMetadata(name, bytes(16), False, self.broken[name], ())
         if name not in self._topics:
             return None
         parts = tuple(PartitionInfo(name, i, 1, 3, (1,), (1,)) for i in range(self._topics[name]))

@@ -140,6 +140,7 @@ def test_what_a_producer_may_not_be_told(given: dict[str, Any], end: str) -> Non
             {"request_timeout_ms": 400},
             "request_timeout_ms=400: must be more than fetch_max_wait_ms=500",
         ),
+        ({"consumer_timeout_ms": "soon"}, "must be milliseconds, or below 0 for ever"),
         ({"fetch_max_wait_ms": 30000}, "must be less than request_timeout_ms=30000"),
     ],
     ids=str,

@@ -13,6 +13,7 @@ from mqlog.errors import (
     InconsistentGroupProtocolError,
     KafkaError,
     MaxPollIntervalExceededError,
+    TopicAuthorizationFailedError,
 )
 from mqlog.protocol.find_coordinator import FindCoordinatorRequest
 from mqlog.protocol.join_group import JoinGroupRequest
@@ -266,3 +267,25 @@ def test_without_a_group_a_subscription_reads_everything() -> None:
     consumer.poll()
     assert consumer.owned == [0, 1, 2, 3, 4]
     assert consumer.listener.heard == [("assigned", [0, 1, 2, 3]), ("assigned", [4])]
+
+
+def test_a_topic_that_is_missing_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    consumer = Consumer()
+    consumer.cluster.broken["soon"] = 3
+    consumer.subscribe("t", "soon")
+    consumer.poll()
+    consumer.cluster.set(t=4)
+    consumer.poll()
+    assert caplog.text.count("topic soon does not exist yet") == 1
+    del consumer.cluster.broken["soon"]
+    consumer.cluster.set(soon=1)
+    consumer.poll()
+    assert TopicPartition("soon", 0) in consumer.control.owned()
+
+
+def test_a_topic_that_may_not_be_read_is_raised() -> None:
+    consumer = Consumer()
+    consumer.cluster.broken["secret"] = 29
+    consumer.subscribe("secret")
+    with pytest.raises(TopicAuthorizationFailedError, match="secret: No permission"):
+        consumer.poll()

@@ -97,6 +97,28 @@ def test_a_commit_that_is_too_late(code: int) -> None:
     assert consumer.listener.heard[2:] == [("lost", [0, 1, 2, 3]), ("assigned", [0, 1, 2, 3])]
 
 
+def test_a_commit_of_an_older_generation_comes_after_the_next_poll() -> None:
+    strategy = ["cooperative-sticky"]
+    consumer = Consumer(
+        partition_assignment_strategy=strategy, enable_auto_commit=False
+    ).subscribe()
+    consumer.poll()
+    late = Later(None)
+    answer = consumer.coordinator.OffsetCommit
+
+    def slow(request: Any, code: int) -> Any:
+        late.answer = answer(request, 22)
+        return late
+
+    consumer.coordinator.OffsetCommit = slow  # type: ignore[method-assign]
+    future = consumer.control.send_commit({T[0]: OffsetAndMetadata(3)}, None)
+    consumer.rebalance(0, 1, 2, 3)
+    late.release()
+    consumer.poll()
+    assert isinstance(future.exception, RebalanceInProgressError)
+    assert consumer.control.metadata().state == MemberState.STABLE
+
+
 def test_a_commit_while_the_group_rebalances() -> None:
     consumer = Consumer().subscribe()
     consumer.poll()

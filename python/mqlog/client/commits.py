@@ -86,7 +86,7 @@ class Commits:
         driver: Driver,
         coordinators: Coordinators,
         identity: Callable[[], Identity],
-        refused: Callable[[Identity, KafkaError], None],
+        refused: Callable[[Identity, KafkaError], KafkaError],
     ) -> None:
         self._group = group
         self._driver = driver
@@ -141,8 +141,10 @@ class Commits:
         try:
             return (yield from commit(node, who, offsets))
         except KafkaError as error:
-            self._refused(who, error)
-            raise
+            told = self._refused(who, error)
+            if told is error:
+                raise
+            raise told from error
 
     def _send_all(self) -> Flow[None]:
         while self._queue:

@@ -92,6 +92,9 @@ COMMON = [
     Setting("client_dns_lookup", "use_all_dns_ips", s.choice("use_all_dns_ips", "default")),
     # Harmless: versions are negotiated, metrics are always kept.
     Setting("api_version", None, s.anything),
+    Setting("api_version_auto_timeout_ms", 2_000, s.anything),
+    Setting("sock_chunk_bytes", 4_096, s.anything),
+    Setting("sock_chunk_buffer_count", 1_000, s.anything),
     Setting("selector", None, s.anything),
     Setting("metric_reporters", [], s.anything),
     Setting("metric_group_prefix", "", s.anything),
@@ -161,8 +164,9 @@ CONSUMER = [
     Setting("max_poll_interval_ms", 300_000, s.milliseconds(1)),
     Setting("session_timeout_ms", 45_000, s.milliseconds(1)),
     Setting("heartbeat_interval_ms", 3_000, s.milliseconds(1)),
-    Setting("consumer_timeout_ms", float("inf"), s.anything),
+    Setting("consumer_timeout_ms", float("inf"), s.patience),
     Setting("max_in_flight_requests_per_connection", 5, s.anything),
+    Setting("legacy_iterator", False, s.anything),
 ]
 
 ADMIN = [Setting("max_in_flight_requests_per_connection", 5, s.anything)]

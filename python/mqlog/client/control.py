@@ -10,13 +10,14 @@ from typing import Any, Protocol
 from mqlog.client.commits import Callback, CommitFuture, Commits, Offsets
 from mqlog.client.driver import Driver, Task
 from mqlog.client.flow import Flow, Refresh
-from mqlog.client.group import Group, Heart
+from mqlog.client.group import Group
+from mqlog.client.heart import Heart
 from mqlog.client.metadata import Snapshot, counts
 from mqlog.client.offsets import Coordinators, Identity, committed
 from mqlog.client.positions import Positions, Reading
 from mqlog.client.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 from mqlog.client.subscription import Subscription
-from mqlog.errors import IllegalStateError, KafkaError
+from mqlog.errors import IllegalStateError, KafkaError, UnknownTopicOrPartitionError
 
 log = logging.getLogger("mqlog.client")
 
@@ -53,6 +54,8 @@ class Control:
         self._look: Task | None = None
         self._looked = float("-inf")
         self._seen: tuple[int, frozenset[str]] | None = None
+        self._revision = -1
+        self._missing: set[str] = set()
         self.driver = driver
         self.subscription = Subscription()
         self.positions = Positions(config, driver, self._coordinators, reading)
@@ -127,6 +130,7 @@ class Control:
         Raises what the user has to know.
         """
         self._heart.polled()
+        self._look_at_topics()
         self._match()
         self._member()
         self.positions.turn()
@@ -134,6 +138,25 @@ class Control:
         if self._join is not None and self._join.done:
             due = 0.0
         return due
+
+    def _look_at_topics(self) -> None:
+        """Topics that cannot be read are told: once, if they may come; else raised."""
+        snapshot = self._cluster.snapshot()
+        if snapshot.revision == self._revision:
+            return
+        self._revision = snapshot.revision
+        wanted = self.subscription.topics | {place.topic for place in self.positions.owned}
+        for name in sorted(wanted):
+            topic = snapshot.topic(name)
+            if topic is None or not topic.error_code:
+                self._missing.discard(name)
+                continue
+            error = KafkaError.of(topic.error_code, topic=name)
+            if not error.retriable:
+                raise error
+            if isinstance(error, UnknownTopicOrPartitionError) and name not in self._missing:
+                self._missing.add(name)
+                log.warning("topic %s does not exist yet; its records are read once it does", name)
 
     def _match(self) -> None:
         """A pattern takes what matches when metadata comes, asked for at its greatest age."""

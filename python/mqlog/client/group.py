@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from mqlog.client import assignors
 from mqlog.client.assignors import Assignor
 from mqlog.client.flow import Backoff, Call, Flow, Refresh, Tell
+from mqlog.client.heart import Heart
 from mqlog.client.metadata import Snapshot, counts
 from mqlog.client.offsets import Coordinators, Identity
 from mqlog.client.structs import ConsumerGroupMetadata, MemberState, TopicPartition
@@ -46,33 +47,6 @@ NO_GENERATION = -1
 JOIN_GRACE_MS = 5_000
 _MANY_LEAVE = 3
 _ILLEGAL_GENERATION, _UNKNOWN_MEMBER, _FENCED = 22, 25, 82
-
-
-class Word(NamedTuple):
-    """What the heartbeats found: `state` is fine, rebalance, lost (see `code`) or late.
-
-    `late` is a member that was not polled for max_poll_interval_ms.
-    """
-
-    generation: int
-    state: str
-    code: int = 0
-
-
-class Heart(Protocol):
-    """Heartbeats of one member."""
-
-    def start(self, who: Identity, node: int) -> None:
-        """Beats for a generation, at the group's coordinator; ends what went on before."""
-
-    def stop(self) -> None:
-        """No more heartbeats."""
-
-    def polled(self) -> None:
-        """The user polls: max_poll_interval_ms counts from now."""
-
-    def word(self) -> Word | None:
-        """What was found last; None if nothing was started."""
 
 
 class Reader(Protocol):
@@ -175,14 +149,28 @@ class Group:
         self._check_partitions()
         return self._why is not None
 
-    def refused(self, who: Identity, error: KafkaError) -> None:
-        """A commit failed: if the group does not know this generation any more, join again."""
-        if who.generation in (NO_GENERATION, self._generation) and self._subscription.by_group:
-            if isinstance(error, FencedInstanceIdError):
-                self._fenced()
-            elif isinstance(error, CommitFailedError):
-                forget = isinstance(error.__cause__, UnknownMemberIdError)
-                self._leave_behind(forget_member=forget)
+    def refused(self, who: Identity, error: KafkaError) -> KafkaError:
+        """A commit failed: joins again if the group does not know this generation any more.
+
+        Returns what to raise: if the member is of a newer generation by now, only this commit came
+        too late.
+        """
+        if not self._subscription.by_group:
+            return error
+        if isinstance(error, FencedInstanceIdError):
+            return self._fenced()
+        if not isinstance(error, CommitFailedError):
+            return error
+        forget = isinstance(error.__cause__, UnknownMemberIdError)
+        if who.generation == self._generation:
+            self._leave_behind(forget_member=forget)
+        elif self.cooperative and not forget:
+            return KafkaError.of(
+                RebalanceInProgressError.code,
+                f"group {self._group!r} rebalanced meanwhile; call poll() and commit again",
+                hint="call poll() and commit again",
+            )
+        return error
 
     def _check_heart(self) -> None:
         word = self._heart.word()

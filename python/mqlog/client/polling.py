@@ -12,9 +12,8 @@ from mqlog._consumer import ConsumerBase
 from mqlog.client.config import ConsumerConfig
 from mqlog.client.control import Control
 from mqlog.client.flow import Flow
-from mqlog.client.group import Word
+from mqlog.client.heart import NativeHeart
 from mqlog.client.native import connect
-from mqlog.client.offsets import Identity
 from mqlog.client.structs import TopicPartition
 from mqlog.errors import ClosedError, IllegalStateError, RetriableError
 
@@ -41,7 +40,7 @@ class Polling(ConsumerBase):
             place=TopicPartition,
         )
         self._control = Control(
-            config, driver, self._core, self._native, _Heart(self._native, config)
+            config, driver, self._core, self._native, NativeHeart(self._native, config)
         )
         self._stop = False
         self._closed = False
@@ -55,9 +54,7 @@ class Polling(ConsumerBase):
         """Polls for the iterator; False when nothing came for consumer_timeout_ms."""
         if self._stop or self._closed:
             return False
-        patience = self._config["consumer_timeout_ms"]
-        patience = float("inf") if patience < 0 else patience
-        return bool(self._wait(self._native.is_ready, patience))
+        return bool(self._wait(self._native.is_ready, self._config["consumer_timeout_ms"]))
 
     def _wait(self, take: Any, timeout_ms: float) -> Any:
         """Polls until `take` gets something; None once the time has passed."""
@@ -173,34 +170,3 @@ class _Use:
 
     def __exit__(self, *_: object) -> None:
         self._consumer._release()
-
-
-class _Heart:
-    """The heartbeats of the native consumer, as `Group` knows them."""
-
-    def __init__(self, native: Any, config: Mapping[str, Any]) -> None:
-        self._native = native
-        self._times = {
-            name: config[name]
-            for name in ("heartbeat_interval_ms", "session_timeout_ms", "max_poll_interval_ms")
-        }
-        self.stop = native.heartbeat_stop
-        self.polled = native.poll_mark
-
-    def start(self, who: Identity, node: int) -> None:
-        """See Heart."""
-        self._native.heartbeat_start(
-            {
-                "group": who.group,
-                "member_id": who.member,
-                "instance_id": who.instance,
-                "generation": who.generation,
-                "coordinator": node,
-                **self._times,
-            }
-        )
-
-    def word(self) -> Word | None:
-        """See Heart."""
-        standing = self._native.standing()
-        return None if standing is None else Word(*standing)

@@ -67,6 +67,17 @@ def _parsed(kind: type[int | float], text: str) -> int | float | None:
         return None
 
 
+def patience(value: Any) -> float:
+    """A time in milliseconds to wait; negative or infinite is for ever."""
+    try:
+        ms = float(value)
+    except (TypeError, ValueError):
+        ms = float("nan")
+    if ms != ms:
+        raise ValueError("must be milliseconds, or below 0 for ever")
+    return ms if ms >= 0 else float("inf")
+
+
 def boolean(value: Any) -> bool:
     """True or False, also as text."""
     text = value.lower() if isinstance(value, str) else value

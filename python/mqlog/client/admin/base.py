@@ -44,10 +44,14 @@ class AdminBase:
         return int(self._config["request_timeout_ms"] if timeout_ms is None else timeout_ms)
 
     def _ask(self, request: Any, target: Target = "any", **how: Any) -> Flow[Any]:
-        """One answer, from the next broker where one cannot be reached."""
+        """One answer; asked for again where a broker cannot be reached or says it will pass."""
 
         def attempt() -> Flow[Any]:
-            return (yield Call(request, target, "admin", **how))
+            answer = yield Call(request, target, "admin", **how)
+            error = KafkaError.of(getattr(answer, "error_code", 0))
+            if error.retriable:
+                raise error
+            return answer
 
         return retrying(attempt)
 

@@ -42,7 +42,7 @@ class ClusterAdmin(PartitionAdmin):
             )
         except UnsupportedVersionError:  # before Kafka 2.8
             found = yield from self._metadata([])
-            del found["topics"]
+            del found["topics"], found["error_code"]
             for broker in found["brokers"]:
                 broker["broker_id"] = broker.pop("node_id")
             return found

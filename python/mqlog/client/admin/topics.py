@@ -59,6 +59,7 @@ class TopicAdmin(AdminBase):
         answer: MetadataResponse = yield from self._ask(
             request, kind=MetadataRequest, oldest=oldest
         )
+        check(answer.error_code, about="describing topics")
         return plain(answer)
 
     def create_topics(
