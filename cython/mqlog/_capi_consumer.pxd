@@ -71,6 +71,8 @@ cdef struct NextInfo:
 
 cdef struct Table:
     uint32_t abi_version
+    const void *(*open)(const void *capsule) noexcept nogil
+    void (*close)(const void *consumer) noexcept nogil
     int32_t (*take)(
         const void *consumer, size_t max_records, size_t max_bytes, void **chunk, ChunkInfo *info
     ) noexcept nogil

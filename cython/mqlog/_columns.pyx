@@ -39,7 +39,11 @@ cdef int64_t nothing = 0
 include "_arrow.pxi"
 
 
+# no_gc is safe for all three: they hold text and each other, downwards, so no cycle can form; and
+# nothing may take the owner away from a view.
+
 @cython.final
+@cython.no_gc
 cdef class Window:
     """A stretch of the columns' memory, by the buffer protocol, read-only."""
 
@@ -78,6 +82,7 @@ cdef object window(
 
 
 @cython.final
+@cython.no_gc
 cdef class BinaryColumn:
     """Byte strings in a row, some of them perhaps null: ``offsets`` (int32, one more than there
     are strings) into ``data``, and ``validity``, a bit each from the lowest on."""
@@ -143,6 +148,7 @@ cdef object item(const BinaryInfo *info, int64_t index):
 
 
 @cython.final
+@cython.no_gc
 cdef class RecordColumns:
     """Records, a column a field; ``len()`` is their number.
 

@@ -215,7 +215,7 @@ cdef class ConsumerBase:
     """What takes records. A subclass calls ``_attach`` before anything else and has ``_refill``."""
 
     cdef object native
-    cdef object handle
+    # A handle of its own: the collector may take `native` away before this object goes.
     cdef const void *consumer
     cdef const uint64_t *revision
     cdef size_t poll_records
@@ -253,22 +253,29 @@ cdef class ConsumerBase:
         if self.consumer != NULL:
             raise IllegalStateError("the consumer is attached already")
         self.native = native
-        self.handle = native._handle
         self.key_from = key_deserializer
         self.value_from = value_deserializer
         self.plain = key_deserializer is None and value_deserializer is None
         self.make_place = place
         self.places = {}
         self.poll_records = max(1, min(max_poll_records, INT32_MAX))
-        self.consumer = PyCapsule_GetPointer(self.handle, "mqlog._native.Consumer")
+        handle = native._handle
+        self.consumer = api.open(PyCapsule_GetPointer(handle, "mqlog._native.Consumer"))
         self.revision = api.revision(self.consumer)
         if self.revision == NULL:
             native.check()
 
     def __dealloc__(self):
+        self.let_go()
+        if self.consumer != NULL:
+            api.close(self.consumer)
+
+    cdef void let_go(self) noexcept:
+        """Gives the chunk at hand back; in a child of a fork, leaves it."""
+        self.index = self.count = 0
         if self.chunk != NULL:
-            # In a child of a fork this does nothing.
             api.release(self.consumer, self.chunk)
+            self.chunk = NULL
 
     # --- One thread at a time. ---
 
@@ -353,12 +360,9 @@ cdef class ConsumerBase:
         return False
 
     cdef void give_back(self) noexcept:
-        cdef size_t index = self.index
-        cdef size_t count = self.count
-        self.index = self.count = 0
-        if index < count:
-            with nogil:
-                api.give_back(self.consumer, &self.info.mark, self.views[index].offset)
+        if self.index < self.count:
+            api.give_back(self.consumer, &self.info.mark, self.views[self.index].offset)
+        self.let_go()
 
     def _settle(self):
         """Makes known how far the iteration has come. To be called before positions are asked
@@ -367,23 +371,19 @@ cdef class ConsumerBase:
 
     cdef void settle(self) noexcept:
         """Makes known how far the chunk at hand was given out."""
-        cdef int64_t offset
-        if self.chunk == NULL or self.count == 0:
+        if self.chunk == NULL:
             return
-        if self.index < self.count:
-            if self.index == 0:
-                return
-            offset = self.views[self.index].offset
-        else:
-            offset = self.info.next_offset
-            self.index = self.count = 0
-        api.advance(self.consumer, &self.info.mark, offset)
+        if self.index > 0:
+            api.advance(self.consumer, &self.info.mark, self.reached())
+        if self.index == self.count:
+            # It pins what it was fetched with: not while nothing is read.
+            self.let_go()
 
     cdef bint fill(self, size_t max_records) except -1:
         """Takes the next chunk, after the one at hand was settled; False if nothing is there."""
         cdef int32_t status
         cdef uint64_t now
-        self.index = self.count = 0
+        self.let_go()
         if self.consumer == NULL:
             raise IllegalStateError("the consumer is not attached")
         # Before, so that what changes meanwhile is seen after.
@@ -499,6 +499,7 @@ cdef class ConsumerBase:
         cdef Progress progress
         self.enter()
         try:
+            self.settle()
             while left > 0:
                 if not self.is_at_hand():
                     if not self.fill(left):
@@ -517,10 +518,11 @@ cdef class ConsumerBase:
                     break
             for progress in taken:
                 api.advance(self.consumer, &progress.mark, progress.next)
+            self.settle()
             return {place: records for place, records in found.items() if records}
         except BaseException:
             # Nothing was handed over: all of it comes again.
-            self.index = self.count = 0
+            self.let_go()
             for progress in taken:
                 api.give_back(self.consumer, &progress.mark, progress.first)
             raise

@@ -19,10 +19,10 @@ use crate::bell::{Bell, Woken};
 use crate::budget::Budget;
 use crate::columns::ColumnPool;
 use crate::config::ConsumerConfig;
-use crate::fetched::Queue;
+use crate::fetched::{End, Queue};
 use crate::fetcher;
 use crate::io::lock;
-use crate::positions::{Event, Facts, Handle, Positions, Readable, Start};
+use crate::positions::{Event, Facts, Handle, Phase, Positions, Readable, Start};
 use crate::reader::Reader;
 use crate::{ClientError, Cluster};
 
@@ -103,6 +103,33 @@ impl Shared {
     /// A change after which who holds records must look whether they are still wanted.
     pub fn revise(&self) {
         self.revision.fetch_add(1, Release);
+    }
+}
+
+impl Shared {
+    /// All before it was read: what a partition comes to.
+    pub fn finish(&self, state: &mut State, handle: Handle, end: End) {
+        let Some(one) = state.positions.get(handle) else {
+            return;
+        };
+        match end {
+            End::OutOfRange(offset) => one.phase = Phase::Unset(Some(offset)),
+            // Told until somebody moves the partition.
+            End::Error(error) => one.phase = Phase::Stopped(error),
+            End::Denied(error) => {
+                one.phase = Phase::Fetching;
+                let (topic, partition, offset) = (one.topic.clone(), one.partition, one.read);
+                state.tell(Event::Error {
+                    error,
+                    topic,
+                    partition,
+                    offset,
+                });
+            }
+        }
+        state.freshen();
+        self.budget.wanted.send_replace(());
+        self.bell.ring();
     }
 }
 
@@ -289,7 +316,11 @@ impl Consumer {
     /// What needs a decision. A partition is told again every time until it is moved; other
     /// errors once.
     pub fn events(&self) -> Vec<Event> {
-        let mut state = lock(&self.shared.state);
+        let mut guard = lock(&self.shared.state);
+        let state = &mut *guard;
+        while let Some((handle, end)) = state.queue.pop_end(&mut state.positions) {
+            self.shared.finish(state, handle, end);
+        }
         state.fresh = false;
         let mut events = std::mem::take(&mut state.errors);
         events.extend(state.positions.iter().filter_map(|one| one.event()));

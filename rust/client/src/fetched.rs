@@ -68,6 +68,17 @@ impl Queue {
         None
     }
 
+    /// Takes out an end that all before was read of.
+    pub fn pop_end(&mut self, positions: &mut Positions) -> Option<(Handle, End)> {
+        let at = self.entries.iter().position(|entry| {
+            let one = positions.get(entry.handle);
+            let read = one.is_some_and(|one| !one.paused && one.read == one.fetch_offset);
+            entry.records.is_empty() && read
+        })?;
+        let entry = self.entries.remove(at)?;
+        Some((entry.handle, entry.end?))
+    }
+
     /// Whether something waits for a paused partition.
     pub fn has_paused(&self, positions: &Positions) -> bool {
         let paused = |entry: &Fetched| positions.is_readable(entry.handle) == Readable::Paused;
@@ -163,13 +174,6 @@ pub(crate) enum Bad {
     Misplaced(String),
     /// A batch of this size that was cut off, and nothing before it.
     TooLarge(usize),
-}
-
-impl Bad {
-    /// Whether fetching it again would find the same.
-    pub fn is_final(&self) -> bool {
-        matches!(self, Bad::TooLarge(_))
-    }
 }
 
 /// Finds the whole batches in `records`, a slice of `body`, and checks them. A batch at the end

@@ -178,7 +178,11 @@ fn failed(shared: &Shared, node: i32, error: ClientError) {
     for one in state.positions.iter_mut() {
         one.replica = one.replica.filter(|(replica, _)| *replica != node);
     }
-    if !error.is_retriable() && !matches!(error, ClientError::Timeout { .. }) {
+    // Whoever waits longer will see what these come to.
+    let passes = error.is_retriable()
+        || matches!(error, ClientError::Timeout { .. })
+        || error == ClientError::code(ErrorCode::UnknownServerError);
+    if !passes {
         state.tell(Event::Error {
             error,
             topic: Arc::from(""),

@@ -156,12 +156,15 @@ impl<'a> Intake<'a> {
         }
         let end = match arrived.error {
             // Damage on the way goes away when it is fetched again.
-            Some(bad) if one.suspect != Some(arrived.next) && !bad.is_final() => {
+            Some(_) if one.suspect != Some(arrived.next) => {
                 one.suspect = Some(arrived.next);
                 None
             }
             error => error.map(|bad| End::Error(self.bad(part, bad))),
         };
+        if matches!(end, Some(End::Error(ClientError::Corrupt { .. }))) {
+            self.shared.metrics.corrupt_batches.fetch_add(1, Relaxed);
+        }
         if arrived.records.is_empty() && end.is_none() {
             return false;
         }
@@ -243,6 +246,11 @@ impl<'a> Intake<'a> {
             }
         };
         one.phase = Phase::Ending;
+        if one.read == one.fetch_offset {
+            self.shared.finish(state, part.handle, end);
+            return false;
+        }
+        // Not before the data that was fetched before.
         state.queue.push(Fetched {
             handle: part.handle,
             topic: part.topic.clone(),

@@ -16,7 +16,7 @@ use crate::columns::{RecordColumns, Run};
 use crate::consumer::{Consumer, Shared, State};
 use crate::fetched::{End, Fetched};
 use crate::io::lock;
-use crate::positions::{Event, Handle, Phase, Readable};
+use crate::positions::{Handle, Readable};
 use crate::views::{self, Limits, RecordView, Walker};
 use crate::ClientError;
 
@@ -116,14 +116,9 @@ enum Step {
 
 impl Consumer {
     /// The next records, at most `max_records` and `max_bytes` (but at least one record). `None` if
-    /// nothing is there: see [`Consumer::wait`] and [`Consumer::events`]. `spare` is a chunk that
-    /// is not needed any more.
-    pub fn take(
-        &self,
-        max_records: usize,
-        max_bytes: usize,
-        spare: Option<Chunk>,
-    ) -> Result<Option<Chunk>, ClientError> {
+    /// nothing is there: see [`Consumer::wait`] and [`Consumer::events`]. A chunk pins what it was
+    /// fetched with: to be given to [`Consumer::recycle`] when it is used up.
+    pub fn take(&self, max_records: usize, max_bytes: usize) -> Result<Option<Chunk>, ClientError> {
         self.check()?;
         let limits = Limits {
             records: max_records,
@@ -131,15 +126,17 @@ impl Consumer {
             at_least_one: true,
         };
         let mut reader = lock(self.reader());
-        if let Some(spare) = spare {
-            reader.views = spare.views;
-            // What it read from may have been the last of its kind: now, not after the next.
-            drop((spare.body, spare._pin));
-        }
         if !reader.next(self.shared(), limits) {
             return Ok(None);
         }
         Ok(reader.chunk())
+    }
+
+    /// Takes the memory of a chunk that is not needed any more for the next one.
+    pub fn recycle(&self, chunk: Chunk) {
+        // What it read from first: the views alone are worth keeping.
+        drop((chunk.body, chunk._pin));
+        lock(self.reader()).views = chunk.views;
     }
 
     /// The next records as columns, handed over: empty if nothing is there.
@@ -352,35 +349,12 @@ impl Reader {
         let fetched = current.fetched;
         let mut state = lock(&shared.state);
         state.reading = None;
-        let Some(one) = state.positions.get(fetched.handle) else {
-            return;
-        };
-        one.reached(current.next, false);
-        let Some(end) = fetched.end else { return };
-        match end {
-            End::OutOfRange(offset) => one.phase = Phase::Unset(Some(offset)),
-            End::Error(error) => {
-                if matches!(error, ClientError::Corrupt { .. }) {
-                    shared.metrics.corrupt_batches.fetch_add(1, Relaxed);
-                }
-                // Told until somebody moves the partition.
-                one.phase = Phase::Stopped(error);
-            }
-            End::Denied(error) => {
-                one.phase = Phase::Fetching;
-                let (topic, partition, offset) = (one.topic.clone(), one.partition, one.read);
-                state.tell(Event::Error {
-                    error,
-                    topic,
-                    partition,
-                    offset,
-                });
-            }
+        if let Some(one) = state.positions.get(fetched.handle) {
+            one.reached(current.next, false);
         }
-        state.freshen();
-        drop(state);
-        shared.budget.wanted.send_replace(());
-        shared.bell.ring();
+        if let Some(end) = fetched.end {
+            shared.finish(&mut state, fetched.handle, end);
+        }
     }
 
     /// The partition is paused: what was decoded and is not given out waits in the queue.

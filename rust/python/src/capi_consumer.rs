@@ -2,7 +2,8 @@
 //!
 //! `cython/mqlog/_capi_consumer.pxd` declares the same structs; a change of either raises
 //! `ABI_VERSION` in both. No function unwinds or needs the GIL, and none waits for anything but a
-//! lock of the consumer. A consumer is what the capsule of `Consumer._handle` points to.
+//! lock of the consumer. A consumer is a handle that `open` makes of what the capsule of
+//! `Consumer._handle` points to.
 
 use std::ffi::CStr;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -89,6 +90,8 @@ type TakeColumns =
 #[repr(C)]
 struct Table {
     abi_version: u32,
+    open: unsafe extern "C" fn(*const Handle) -> *const Handle,
+    close: unsafe extern "C" fn(*const Handle),
     take: Take,
     release: unsafe extern "C" fn(*const Handle, *mut Chunk),
     revision: unsafe extern "C" fn(*const Handle) -> *const u64,
@@ -107,6 +110,8 @@ struct Table {
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let table = Table {
         abi_version: ABI_VERSION,
+        open,
+        close,
         take,
         release,
         revision,
@@ -145,8 +150,24 @@ unsafe fn guarded(
     }
 }
 
-/// The next chunk. `chunk` is null or the one before, which is given back; null after anything but
-/// `SOMETHING`.
+/// Another handle of the same consumer, which its caller closes: the capsule may go before. Null in
+/// a child of a fork.
+unsafe extern "C" fn open(handle: *const Handle) -> *const Handle {
+    // SAFETY: as the caller promises.
+    let consumer = unsafe { handle.as_ref() }.and_then(|handle| handle.get().ok());
+    consumer.map_or(ptr::null(), |consumer| {
+        Box::into_raw(Box::new(Kept::new("consumer", consumer.clone())))
+    })
+}
+
+unsafe extern "C" fn close(handle: *const Handle) {
+    // SAFETY: it came from `open` and is not used any more.
+    let handle = unsafe { Box::from_raw(handle.cast_mut()) };
+    // A panic must not get out; what it left behind is left there.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(handle)));
+}
+
+/// The next chunk, which the caller gives back by `release`.
 unsafe extern "C" fn take(
     handle: *const Handle,
     max_records: usize,
@@ -155,16 +176,10 @@ unsafe extern "C" fn take(
     info: *mut ChunkInfo,
 ) -> i32 {
     let work = |consumer: &Consumer| {
-        // SAFETY: the caller's place for a pointer, which is null or what was put there before.
-        let spare = unsafe {
-            let before = chunk.replace(ptr::null_mut());
-            (!before.is_null()).then(|| Box::from_raw(before))
-        };
-        let taken = consumer.take(max_records, max_bytes, spare.map(|spare| *spare))?;
-        let Some(taken) = taken.map(Box::new) else {
+        let Some(taken) = consumer.take(max_records, max_bytes)?.map(Box::new) else {
             return Ok(NOTHING);
         };
-        // SAFETY: both point to structs of the caller; the chunk lives until it is given back.
+        // SAFETY: both point to what is the caller's; the chunk lives until it is given back.
         unsafe {
             info.write(describe(&taken));
             chunk.write(Box::into_raw(taken));
@@ -192,11 +207,9 @@ fn describe(chunk: &Chunk) -> ChunkInfo {
 /// Gives a chunk back. In a child of a fork it is left alone: a lost thread may have held what it
 /// would be freed with.
 unsafe extern "C" fn release(handle: *const Handle, chunk: *mut Chunk) {
-    let work = |_: &Consumer| {
-        if !chunk.is_null() {
-            // SAFETY: it came from `take` and is not used any more.
-            drop(unsafe { Box::from_raw(chunk) });
-        }
+    let work = |consumer: &Consumer| {
+        // SAFETY: it came from `take` and is not used any more.
+        consumer.recycle(*unsafe { Box::from_raw(chunk) });
         Ok(NOTHING)
     };
     // SAFETY: as the caller promises.
