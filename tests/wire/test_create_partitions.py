@@ -10,6 +10,7 @@ from .client import Connection, Topic, eventually
 from .conftest import MakeTopic
 
 UNKNOWN_TOPIC_OR_PARTITION = 3
+REQUEST_TIMED_OUT = 7
 INVALID_PARTITIONS = 37
 INVALID_REPLICA_ASSIGNMENT = 39
 INVALID_REQUEST = 42
@@ -19,7 +20,11 @@ Asked = tuple[str, int, list[list[int]] | None]
 
 
 def grow(
-    conn: Connection, *asked: Asked, version: int = 3, validate_only: bool = False
+    conn: Connection,
+    *asked: Asked,
+    version: int = 3,
+    validate_only: bool = False,
+    timeout_ms: int = 10_000,
 ) -> dict[str, Any]:
     """The answers by name to (name, count, assignments)."""
     topics = [
@@ -30,7 +35,7 @@ def grow(
         }
         for name, count, given in asked
     ]
-    body = {"topics": topics, "timeout_ms": 10_000, "validate_only": validate_only}
+    body = {"topics": topics, "timeout_ms": timeout_ms, "validate_only": validate_only}
     answer = conn.call("CreatePartitions", version, **body)
     found = {one.name: one for one in answer.results}
     assert len(found) == len(answer.results)
@@ -98,6 +103,12 @@ def test_behaviour_46_assignments(conn: Connection, topic: Topic) -> None:
     assert count(conn, topic) == 1
     assert grow(conn, (topic.name, 3, [[me], [me]]))[topic.name].error_code == 0
     eventually(lambda: count(conn, topic) == 3)
+
+
+def test_what_is_late_is_not_done(conn: Connection, topic: Topic) -> None:
+    answer = grow(conn, (topic.name, 5, None), timeout_ms=-1)[topic.name]
+    assert answer.error_code == REQUEST_TIMED_OUT
+    assert count(conn, topic) == topic.partitions
 
 
 def test_behaviour_46_a_topic_named_twice_is_refused(conn: Connection, topic: Topic) -> None:

@@ -10,6 +10,7 @@ import pytest
 from .client import NO_ID, Connection, Topic, eventually
 
 UNKNOWN_TOPIC_OR_PARTITION = 3
+REQUEST_TIMED_OUT = 7
 INVALID_TOPIC_EXCEPTION = 17
 TOPIC_ALREADY_EXISTS = 36
 INVALID_PARTITIONS = 37
@@ -33,14 +34,18 @@ def wanted(name: str | None = None, **more: Any) -> dict[str, Any]:
 
 
 def create(
-    conn: Connection, *topics: dict[str, Any], version: int = 7, validate_only: bool = False
+    conn: Connection,
+    *topics: dict[str, Any],
+    version: int = 7,
+    validate_only: bool = False,
+    timeout_ms: int = 10_000,
 ) -> list[Any]:
     """The answers, in the order of `topics`."""
     answer = conn.call(
         "CreateTopics",
         version,
         topics=list(topics),
-        timeout_ms=10_000,
+        timeout_ms=timeout_ms,
         validate_only=validate_only,
     )
     names = list(dict.fromkeys(topic["name"] for topic in topics))
@@ -246,6 +251,14 @@ def test_behaviour_47_usable_at_once(conn: Connection) -> None:
         used = Topic(name=topic["name"], id=made.topic_id, partitions=3)
         assert exists(conn, topic["name"])
         assert conn.produce(used, b"v", partition=2) == 0
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_is_late_is_not_done(conn: Connection, version: int) -> None:
+    name = fresh()
+    (answer,) = create(conn, wanted(name), version=version, timeout_ms=-1)
+    assert answer.error_code == REQUEST_TIMED_OUT
+    assert not exists(conn, name)
 
 
 def test_nothing_asked_nothing_made(conn: Connection) -> None:

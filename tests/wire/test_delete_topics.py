@@ -11,18 +11,24 @@ from .client import NO_ID, Connection, Topic, eventually
 from .conftest import MakeTopic
 
 UNKNOWN_TOPIC_OR_PARTITION = 3
+REQUEST_TIMED_OUT = 7
 INVALID_REQUEST = 42
 UNKNOWN_TOPIC_ID = 100
 VERSIONS = range(1, 7)
 
 
-def delete(conn: Connection, *topics: dict[str, Any] | str, version: int = 6) -> list[Any]:
+def delete(
+    conn: Connection,
+    *topics: dict[str, Any] | str,
+    version: int = 6,
+    timeout_ms: int = 10_000,
+) -> list[Any]:
     """The answers to deleting these names, or dicts of name and id."""
     if version < 6:
         body: dict[str, Any] = {"topic_names": list(topics)}
     else:
         body = {"topics": [{"name": one} if isinstance(one, str) else one for one in topics]}
-    return list(conn.call("DeleteTopics", version, timeout_ms=10_000, **body).responses)
+    return list(conn.call("DeleteTopics", version, timeout_ms=timeout_ms, **body).responses)
 
 
 def by_id(identity: uuid.UUID) -> dict[str, Any]:
@@ -121,8 +127,17 @@ def test_behaviour_46_a_topic_named_twice_is_refused(
 
 
 def test_behaviour_46_twice_by_name_and_by_id(conn: Connection, topic: Topic) -> None:
-    answers = delete(conn, topic.name, by_id(topic.id))
-    assert {one.error_code for one in answers} == {INVALID_REQUEST}
+    for asked in ((topic.name, by_id(topic.id)), (by_id(topic.id), topic.name)):
+        (answer,) = delete(conn, *asked)
+        assert (answer.name, answer.topic_id) == (topic.name, topic.id)
+        assert answer.error_code == INVALID_REQUEST
+    assert not gone(conn, topic)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_is_late_is_not_done(conn: Connection, topic: Topic, version: int) -> None:
+    (answer,) = delete(conn, topic.name, version=version, timeout_ms=-1)
+    assert answer.error_code == REQUEST_TIMED_OUT
     assert not gone(conn, topic)
 
 

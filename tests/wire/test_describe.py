@@ -13,6 +13,7 @@ from .conftest import MakeTopic
 
 UNKNOWN_TOPIC_OR_PARTITION = 3
 INVALID_TOPIC_EXCEPTION = 17
+MISMATCHED_ENDPOINT_TYPE, UNSUPPORTED_ENDPOINT_TYPE = 114, 115
 
 
 @pytest.mark.parametrize("version", range(3))
@@ -23,6 +24,14 @@ def test_behaviour_42_cluster(conn: Connection, address: tuple[str, int], versio
     (broker,) = answer.brokers
     assert (broker.host, broker.port, broker.rack) == (*address, None)
     assert answer.controller_id == broker.broker_id == known.brokers[0].node_id
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    ("kind", "code"), [(2, MISMATCHED_ENDPOINT_TYPE), (9, UNSUPPORTED_ENDPOINT_TYPE)]
+)
+def test_no_other_endpoints(conn: Connection, version: int, kind: int, code: int) -> None:
+    assert conn.call("DescribeCluster", version, endpoint_type=kind).error_code == code
 
 
 def pages(conn: Connection, names: list[str], limit: int) -> list[list[tuple[str, int]]]:

@@ -42,6 +42,28 @@ def test_a_member_alone_in_every_version(conn: Connection, version: int) -> None
     assert found.members[0].client_host == "/127.0.0.1"
 
 
+@pytest.mark.parametrize(
+    "said", [{"protocol_type": None}, {"protocol_name": None}, {"protocol_type": "connect"}]
+)
+def test_a_sync_that_does_not_name_its_protocol(conn: Connection, said: dict[str, object]) -> None:
+    member = Member(conn, new_group(conn))
+    member.join()
+    asked = {
+        "group_id": member.group,
+        "generation_id": member.generation,
+        "member_id": member.id,
+        "group_instance_id": None,
+        "protocol_type": "consumer",
+        "protocol_name": "range",
+        "assignments": [],
+    }
+    # What is missing is looked for before anything else is, what is wrong only then.
+    late = {"generation_id": member.generation + 1} if None in said.values() else {}
+    answer = conn.call("SyncGroup", 5, **(asked | said | late))
+    assert answer.error_code == INCONSISTENT_PROTOCOL
+    assert member.sync({member.id: b"mine"}, 5).assignment == b"mine"
+
+
 @pytest.mark.parametrize("version", range(6))
 def test_leaving_in_every_version(conn: Connection, version: int) -> None:
     member = Member(conn, new_group(conn))

@@ -64,6 +64,13 @@ def test_elections_are_not_needed(conn: Connection, make_topic: MakeTopic, versi
     assert elect(conn, version, []) == (0, [])
 
 
+def test_elections_without_time_in_a_version_without_an_error(
+    conn: Connection, topic: Topic
+) -> None:
+    told = elect(conn, 0, [(topic.name, [0])], timeout_ms=-1)
+    assert told == (0, [(topic.name, [(0, REQUEST_TIMED_OUT, None)])])
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_elections_of_an_unknown_type_and_without_time(
     conn: Connection, topic: Topic, version: int
@@ -71,6 +78,7 @@ def test_elections_of_an_unknown_type_and_without_time(
     asked = [(topic.name, [0])]
     part = (0, INVALID_REQUEST, "Unknown election type 2")
     assert elect(conn, version, asked, 2) == (INVALID_REQUEST, [(topic.name, [part])])
+    assert elect(conn, version, [], 2) == (0, []), "of nothing"
     late = (0, REQUEST_TIMED_OUT, None)
     told = elect(conn, version, asked, timeout_ms=-1)
     assert told == (REQUEST_TIMED_OUT, [(topic.name, [late])])

@@ -22,13 +22,15 @@ def describe_cluster(world: World, request: Any, listener: str, local: tuple[str
     from mqlog.protocol.describe_cluster import DescribeClusterResponse as Response
 
     yield from ()
-    if request.endpoint_type != ENDPOINT_BROKER:
-        names = {ENDPOINT_CONTROLLER: "CONTROLLER"}
+    if request.endpoint_type == ENDPOINT_CONTROLLER:
         return Response(
             error_code=codes.MISMATCHED_ENDPOINT_TYPE,
             error_message="The request was sent to an endpoint of type BROKER, but we wanted an "
-            f"endpoint of type {names.get(request.endpoint_type, 'UNKNOWN')}",
+            "endpoint of type CONTROLLER",
         )
+    if request.endpoint_type != ENDPOINT_BROKER:
+        text = f"Unsupported endpoint type {request.endpoint_type}"
+        return Response(error_code=codes.UNSUPPORTED_ENDPOINT_TYPE, error_message=text)
     host, port = world.reachable_at(listener, local)
     rack = world.settings.get("broker.rack")
     response = Response(cluster_id=world.cluster_id, controller_id=world.node_id)

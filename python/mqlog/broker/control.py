@@ -311,7 +311,7 @@ _DECISIONS: dict[int, tuple[_Decide, str | None]] = {
     34: (_plain(reassign.alter_replica_log_dirs), None),
     35: (_plain(cluster.describe_log_dirs), None),
     37: (_plain(topics.create_partitions), _METADATA_LANE),
-    43: (_plain(reassign.elect_leaders), None),
+    43: (_versioned(reassign.elect_leaders), None),
     44: (_plain(configs.incremental_alter_configs), _METADATA_LANE),
     45: (_plain(reassign.alter_partition_reassignments), None),
     46: (_plain(reassign.list_partition_reassignments), None),

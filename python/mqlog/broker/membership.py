@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 NEW_MEMBER_TIMEOUT_MS = 5 * 60_000
 #: First version of JoinGroup that an id has to be fetched for, and that may skip the assignment.
 _KNOWN_MEMBER, _SKIP_ASSIGNMENT = 4, 9
+#: First version of SyncGroup in which the kind and the name of the protocol must be there.
+_KIND_AND_NAME = 5
 #: First version of LeaveGroup that names several members.
 _MANY_LEAVE = 3
 
@@ -198,6 +200,9 @@ def sync(shard: Shard, request: Any) -> None:
 
 
 def _sync(shard: Shard, request: Any, message: Any) -> None:
+    kind_and_name = (message.protocol_type, message.protocol_name)
+    if request.version >= _KIND_AND_NAME and None in kind_and_name:
+        raise Refusal(codes.INCONSISTENT_GROUP_PROTOCOL, None)
     group = _find(shard, message.group_id)
     member = check_member(group, message.member_id, message.group_instance_id)
     if message.generation_id != group.generation:

@@ -28,14 +28,16 @@ def _has_partition(image: Image, topic: str, index: int, no_topic: str, no_parti
         raise Refusal(codes.UNKNOWN_TOPIC_OR_PARTITION, no_partition)
 
 
-def elect_leaders(world: World, request: Any) -> Decision:
+def elect_leaders(world: World, request: Any, version: int) -> Decision:
     """Answer ElectLeaders: the only replica leads already."""
     from mqlog.protocol.elect_leaders import ElectLeadersResponse as Response
 
     image = world.image()
-    whole = _election_fault(request)
-    response = Response(error_code=whole.code if whole else codes.NONE)
     asked = request.topic_partitions
+    # Of nothing there is nothing to refuse.
+    whole = None if asked == [] else _election_fault(request)
+    # Version 0 has no room for it.
+    response = Response(error_code=whole.code if whole and version >= 1 else codes.NONE)
     if asked is None:
         # Of all partitions, those that need no election are left out.
         names = image.topic_names() if whole is None else []

@@ -30,6 +30,7 @@ MAX_NEW_PARTITIONS = 10_000
 MAX_PARTITIONS_PER_TOPIC = 10_000
 _FORBIDDEN = frozenset({"__cluster_metadata"})
 _ZERO_ID = bytes(16)
+_BY_NAME_AND_ID = "The provided topic name maps to an ID that was already supplied."
 
 
 class NewTopic(NamedTuple):
@@ -94,6 +95,7 @@ def create_topics(world: World, request: Any, version: int) -> Decision:
         if topic.name in results:
             continue
         try:
+            check_time(request)
             if times[topic.name] > 1:
                 raise Refusal(codes.INVALID_REQUEST, "Duplicate topic name.")
             made = _check_topic(world, image, names, topic, budget)
@@ -110,6 +112,12 @@ def create_topics(world: World, request: Any, version: int) -> Decision:
             failure = Refusal(codes.KAFKA_STORAGE_ERROR, error)
             results.update({t.name: _refused(Response, t.name, failure) for t in new})
     return Response(topics=list(results.values()))
+
+
+def check_time(request: Any) -> None:
+    """Refuse what has to be done before now."""
+    if request.timeout_ms < 0:
+        raise Refusal(codes.REQUEST_TIMED_OUT, None)
 
 
 def _refused(response: Any, name: str, refusal: Refusal) -> Any:
@@ -266,16 +274,17 @@ def delete_topics(world: World, request: Any, version: int) -> Decision:
             yield PAUSE
         result = Response.DeletableTopicResult(name=name, topic_id=topic_id)
         try:
+            check_time(request)
             topic = _find(world, image, name, topic_id)
             what = "name" if name is not None else "id"
-            twice = Refusal(codes.INVALID_REQUEST, f"Duplicate topic {what}.")
             if times[name, topic_id] > 1:
-                raise twice
+                raise Refusal(codes.INVALID_REQUEST, f"Duplicate topic {what}.")
             if topic.topic_id in found:
-                # Once by name, once by id: neither is done.
+                # Once by name, once by id: refused, and told once.
                 other = found[topic.topic_id]
-                other.error_code, other.error_message = twice.code, twice.message
-                raise twice
+                other.error_code = codes.INVALID_REQUEST
+                other.error_message = _BY_NAME_AND_ID
+                continue
             result.name, result.topic_id = topic.name, topic.topic_id
             found[topic.topic_id] = result
         except Refusal as refusal:
@@ -322,6 +331,7 @@ def create_partitions(world: World, request: Any) -> Decision:
             continue
         result = results[asked.name] = Response.CreatePartitionsTopicResult(asked.name)
         try:
+            check_time(request)
             if times[asked.name] > 1:
                 raise Refusal(codes.INVALID_REQUEST, "Duplicate topic name.")
             added = _more_partitions(world, image, asked, budget)

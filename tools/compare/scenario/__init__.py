@@ -1,0 +1,1 @@
+"""What is asked, in order: topics, records, groups, the cluster."""
