@@ -159,7 +159,7 @@ class Rules:
             if len(value) == 16 and name.endswith("_id"):
                 return self._uuid(value)
             return value.hex()
-        if name == "producer_id" and value >= 0:
+        if name == "producer_id" and value >= 0 and api != "DescribeTransactions":
             return self._label("producer id", value)
         if name == "session_id" and value > 0:
             return self._label("session id", value)

@@ -19,6 +19,8 @@ from mqlog.errors import ConfigError
 ENV_PREFIX = "MQLOG_"
 #: Variables with the prefix that are no settings of the broker.
 ENV_OTHERS = frozenset({"MQLOG_BOOTSTRAP", "MQLOG_CONFIG", "MQLOG_DATA_DIR"})
+#: What begins like this is about a test run: which Kafka to ask, which files to write again.
+ENV_TESTS = "MQLOG_TEST_"
 #: Hosts to listen on, but not to connect to.
 _NOWHERE = frozenset({"", "*", "0.0.0.0", "::"})  # noqa: S104 - to refuse them
 
@@ -134,7 +136,11 @@ def _as_text(name: str, value: Any) -> str:
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, Given]:
-    ours = [key for key in environ if key.startswith(ENV_PREFIX) and key not in ENV_OTHERS]
+    ours = [
+        key
+        for key in environ
+        if key.startswith(ENV_PREFIX) and key not in ENV_OTHERS and not key.startswith(ENV_TESTS)
+    ]
     if not ours:
         return {}
     names = {variable(name): name for name in broker_configs()}
