@@ -183,7 +183,9 @@ def delete_topics(cluster: Cluster, names: Iterable[str]) -> tuple[list[str], Ka
     answer = cluster.any.call(Api.DELETE_TOPICS, request, DeleteTopicsResponse)
     deleted: list[str] = []
     refused: KafkaError | None = None
-    for result in answer.responses:
+    # In the order asked: Kafka answers in one of its own.
+    order = {name: number for number, name in enumerate(wanted)}
+    for result in sorted(answer.responses, key=lambda one: order.get(one.name or "", 0)):
         name = result.name or ""
         subject, unknown = f"cannot delete topic {name!r}", similar(cluster, name)
         try:
