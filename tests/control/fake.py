@@ -176,18 +176,17 @@ class Broker:
         self._events: list[tuple[Any, ...]] = []
         self._tokens = itertools.count(1)
 
-    def send(self, api_key: int, version: int, message: object) -> int:
+    def send(self, api_key: int, version: int, message: object, client: str = "test") -> int:
         """A request arrives; its token."""
-        return self.send_bytes(
-            api_key, version, _native.encode("request", api_key, version, message)
-        )
+        body = _native.encode("request", api_key, version, message)
+        return self.send_bytes(api_key, version, body, client)
 
-    def send_bytes(self, api_key: int, version: int, body: bytes) -> int:
+    def send_bytes(self, api_key: int, version: int, body: bytes, client: str = "test") -> int:
         """The same with the bytes of its body."""
         token = next(self._tokens)
         self.asked[token] = (api_key, version)
         self._events.append(
-            ("request", token, api_key, version, "test", body, PEER, LOCAL, "PLAINTEXT", 0)
+            ("request", token, api_key, version, client, body, PEER, LOCAL, "PLAINTEXT", 0)
         )
         return token
 

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from mqlog.broker import shard
 from mqlog.broker.group_log import TOPIC, partition_of
 from mqlog.broker.timers import Alarm, Timers
+from mqlog.protocol.describe_groups import DescribeGroupsRequest
 from mqlog.protocol.find_coordinator import FindCoordinatorRequest
 from mqlog.protocol.heartbeat import HeartbeatRequest
 from mqlog.protocol.join_group import JoinGroupRequest
+from mqlog.protocol.leave_group import LeaveGroupRequest
 from mqlog.protocol.list_groups import ListGroupsRequest
 from mqlog.protocol.offset_commit import OffsetCommitRequest
 from mqlog.protocol.offset_fetch import OffsetFetchRequest
@@ -21,7 +23,8 @@ from mqlog.protocol.sync_group import SyncGroupRequest
 
 from .fake import Broker, World
 
-COMMIT, FETCH, FIND, JOIN, HEARTBEAT, SYNC, LIST = 8, 9, 10, 11, 12, 14, 16
+COMMIT, FETCH, FIND, JOIN, HEARTBEAT, LEAVE, SYNC, DESCRIBE, LIST = 8, 9, 10, 11, 12, 13, 14, 15, 16
+UNKNOWN_TOPIC, INCONSISTENT = 3, 23
 LOADING, NOT_COORDINATOR, UNKNOWN_MEMBER, NEEDS_ID, FULL = 14, 16, 25, 79, 81
 
 
@@ -84,6 +87,12 @@ def offsets(broker: Broker, group: str) -> dict[int, int]:
 def heartbeat(broker: Broker, group: str, who: str, generation: int = 1) -> int:
     answer = broker.call(HEARTBEAT, 3, HeartbeatRequest(group, generation, who))
     return int(answer.error_code)
+
+
+def who_joins(broker: Broker, group: str) -> str:
+    """The id of the first member, told by DescribeGroups."""
+    answer = broker.call(DESCRIBE, 5, DescribeGroupsRequest([group]))
+    return str(answer.groups[0].members[0].member_id)
 
 
 def states(broker: Broker) -> dict[str, str]:
@@ -176,6 +185,24 @@ def test_an_id_that_nobody_comes_back_with_holds_nobody_up() -> None:
     assert broker.answers[token].generation_id == 2
 
 
+def test_a_group_that_waits_for_its_first_members_keeps_its_kind() -> None:
+    broker = started(group_initial_rebalance_delay_ms="3000")
+    token = member(broker, "g")
+    broker.finish()
+    other = join("g")
+    other.protocol_type = "connect"
+    leave = LeaveGroupRequest("g", member_id=str(who_joins(broker, "g")))
+    assert broker.call(LEAVE, 1, leave).error_code == 0
+    assert broker.answers[token].error_code == UNKNOWN_MEMBER
+    assert broker.call(JOIN, 3, other).error_code == INCONSISTENT
+    broker.now_ms += 3_000
+    broker.finish()
+    assert states(broker) == {"g": "Empty"}
+    broker.send(JOIN, 3, other)
+    broker.finish()
+    assert states(broker) == {"g": "PreparingRebalance"}
+
+
 def test_a_full_group_takes_nobody() -> None:
     broker = started(group_max_size="2", group_initial_rebalance_delay_ms="3000")
     tokens = [member(broker, "g"), member(broker, "g")]
@@ -197,6 +224,14 @@ def test_a_thousand_members_settle_at_once() -> None:
     late = [one for one in answers if one.generation_id == 1]
     assert len({one.member_id for one in answers}) == 1_000
     assert sum(len(one.members) for one in answers) in (1_000, 1_001), len(late)
+
+
+def test_a_commit_of_no_partition_that_there_is_makes_no_group() -> None:
+    broker = started()
+    assert commit(broker, "g", 1, 8).topics[0].partitions[0].error_code == UNKNOWN_TOPIC
+    assert states(broker) == {}
+    commit(broker, "g", 1, 8, 7)
+    assert states(broker) == {"g": "Empty"}
 
 
 # -- the log ---------------------------------------------------------------------------------------
@@ -320,6 +355,7 @@ def test_timers_fire_as_a_list_of_deadlines_would(acts: list[tuple[str, int, int
             timers.run(now)
             due = {i for i, deadline in deadlines.items() if deadline <= now}
             assert sorted(fired) == sorted(due)
+            assert [deadlines[i] for i in fired] == sorted(deadlines[i] for i in due)
             fired.clear()
             deadlines = {i: deadline for i, deadline in deadlines.items() if i not in due}
             upcoming = timers.next_ms()

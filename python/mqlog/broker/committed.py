@@ -59,7 +59,7 @@ def commit(shard: Shard, request: Any, image: Image) -> None:
     message, by_id = request.message, request.version >= _TOPIC_IDS
     topics = [_asked(image, topic, by_id) for topic in message.topics]
     group, refused = None, codes.NONE
-    if any(topic is not None for topic in topics):
+    if _has_place(message.topics, topics):
         try:
             group = _check_commit(shard, request)
         except Refusal as refusal:
@@ -97,6 +97,15 @@ def commit_refused(request: Any, code: int) -> OffsetCommitResponse:
             OffsetCommitResponse.OffsetCommitResponseTopic(topic.name, topic.topic_id, parts)
         )
     return answer
+
+
+def _has_place(asked: Any, topics: list[Shape | None]) -> bool:
+    """Say whether any partition is there; else nobody asks for the group, so none is made."""
+    return any(
+        topic is not None
+        and any(0 <= part.partition_index < topic.partitions for part in one.partitions)
+        for one, topic in zip(asked, topics, strict=True)
+    )
 
 
 def _asked(image: Image, topic: Any, by_id: bool) -> Shape | None:

@@ -189,8 +189,9 @@ class Group:
 
     def accepts(self, protocol_type: str, protocols: Protocols) -> bool:
         """Say whether a member that speaks these fits in."""
-        if not self.members:
+        if self.state is State.EMPTY:
             return bool(protocol_type) and bool(protocols)
+        # One that waits for its first members keeps its type, even if they have gone again.
         everybody = len(self.members)
         return protocol_type == self.protocol_type and any(
             self._speakers[name] == everybody for name, _ in protocols

@@ -101,7 +101,8 @@ class Timers:
                 self._stale -= 1
                 continue
             timer.entry, deadline = None, timer.deadline_ms
-            if deadline is not None and deadline > horizon_ms:
+            if deadline is not None and deadline > entry[0]:
+                # Due as well, perhaps, but in its turn.
                 self.queue(timer, deadline)
             elif deadline is not None:
                 timer.deadline_ms = None

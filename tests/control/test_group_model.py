@@ -1,0 +1,313 @@
+"""Groups under members that do what they like, clocks that jump, crashes and full disks.
+
+The oracle is a second, naive coordinator (`naive_groups`), written from Kafka's rules. After every
+step everything that can be asked for is compared: states, members, assignments, offsets. What the
+rules leave open, as the winner of a tie, must only be one of the possible outcomes.
+
+That it can fail was shown by bugs put in on purpose, in fencing, sessions, rebalances, who may
+commit, what is deleted and what a restart finds: each was caught.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from .group_pair import SUBSCRIPTIONS, TICK_MS, Asked, Pair
+from .naive_state import COMPLETING, PREPARING, STABLE, Group, Member
+
+GROUPS = ["a", "b", "grüppe"]
+#: Members' instance ids; who has none is dynamic.
+SLOTS = [None, None, None, "s1", "s2"]
+DATA = sorted(SUBSCRIPTIONS)
+versions = st.sampled_from
+groups = st.sampled_from(GROUPS * 4 + [""])
+slots = st.integers(0, len(SLOTS) - 1)
+datas = st.sampled_from([*DATA, DATA[-1], DATA[-1]])
+protocols = st.one_of(
+    st.tuples(st.just("x"), datas).map(lambda one: [one]),
+    st.lists(
+        st.tuples(st.sampled_from(["x", "y", "z"]), datas), max_size=3, unique_by=lambda one: one[0]
+    ),
+)
+topics = st.sampled_from(["t", "t", "u", "nowhere"])
+parts = st.integers(0, 3)
+shifts = st.sampled_from([0] * 6 + [-1, 1])
+
+
+def times(slot: int) -> tuple[int, int]:
+    """Session and rebalance timeout: no two deadlines of different members coincide."""
+    session, rebalance = [(20, 30), (90, 30), (40, 10), (60, 5), (120, 60)][slot]
+    return 1_000 * session + 7 * slot + 1, 1_000 * rebalance + 7 * slot + 4
+
+
+class Groups(RuleBasedStateMachine):
+    """Three groups, members of five kinds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Everybody there ever was in a group: slot and id.
+        self.known: dict[str, list[tuple[int, str]]] = {name: [] for name in ["", *GROUPS]}
+        self.held: list[Asked] = []
+        self.hold = 0
+        self.refusing: str | None = None
+
+    @initialize(delay_ms=st.sampled_from([0, 0, 3_050]))
+    def begin(self, delay_ms: int) -> None:
+        self.pair = Pair(GROUPS, delay_ms)
+
+    # -- helpers -----------------------------------------------------------------------------------
+
+    def group(self, name: str) -> Group:
+        shard = self.pair.naive.shards[self.pair.shard_of[name]]
+        return shard.groups.get(name) or Group(name, 0)
+
+    def ask(self, *asked: Asked) -> None:
+        """Send, or keep for a burst."""
+        self.held += asked
+        if len(self.held) > self.hold:
+            self.send()
+
+    def send(self, ms: int = TICK_MS) -> None:
+        held, self.held, self.hold = self.held, [], 0
+        refusing = None if self.refusing is None else self.pair.shard_of[self.refusing]
+        if refusing is not None and self.pair.naive.shards[refusing].down_until is not None:
+            refusing = None
+        elif held and ms > TICK_MS:
+            refusing = None  # what fails would depend on which is first, request or expiry
+        if self.pair.turn(*held, ms=ms, refusing=refusing):
+            self.refusing = None
+        for name in GROUPS:
+            group = self.group(name)
+            known = {who for _, who in self.known[name]}
+            for who in [*group.members, *group.pending]:
+                if who not in known:
+                    member = group.members.get(who)
+                    slot = SLOTS.index(member.instance) if member and member.instance else 0
+                    self.known[name].append((slot, who))
+        self.check()
+
+    def check(self) -> None:
+        """Compare all that can be asked for."""
+        self.pair.look()
+
+    def who(self, data: st.DataObject, name: str) -> tuple[str, str | None]:
+        """Somebody of a group, mostly one who is in it, with or without its instance id."""
+        group = self.group(name)
+        here = [
+            (one.id, one.instance) for one in group.members.values() if one.id in self.pair.real
+        ]
+        if here and data.draw(st.integers(0, 4)):
+            return data.draw(st.sampled_from(here))
+        others = [(who, SLOTS[slot]) for slot, who in self.known[name] if who in self.pair.real]
+        return data.draw(st.sampled_from([*others[-6:], ("", None), ("", "s1"), ("nobody", None)]))
+
+    # -- requests ----------------------------------------------------------------------------------
+
+    @rule(name=groups, slot=slots, said=protocols, version=versions([3, 5, 5, 9]), data=st.data())
+    def join(self, name: str, slot: int, said: Any, version: int, data: st.DataObject) -> None:
+        who, instance = "", SLOTS[slot]
+        again = [one for one in self.known[name] if one[1] in self.pair.real]
+        if again and data.draw(st.booleans()):
+            slot, who = data.draw(st.sampled_from(again[-6:]))
+            instance = SLOTS[slot]
+            if who in self.group(name).pending:
+                instance = None
+        kind = data.draw(st.sampled_from(["consumer"] * 8 + ["connect", ""]))
+        one = times(slot)
+        if not data.draw(st.integers(0, 30)):
+            one = (data.draw(st.sampled_from([5_999, 1_800_001])), one[1])
+        self.ask(self.pair.join(name, who, instance, one, said, version, kind))
+
+    @rule(name=groups, version=versions([0, 3, 5]), shift=shifts, data=st.data())
+    def sync(self, name: str, version: int, shift: int, data: st.DataObject) -> None:
+        group = self.group(name)
+        who, instance = self.who(data, name)
+        given = {
+            one: data.draw(st.binary(max_size=2)) for one in group.members if one in self.pair.real
+        }
+        kind = data.draw(st.sampled_from([None, group.type, group.type, "connect"]))
+        protocol = data.draw(st.sampled_from([None, group.protocol, group.protocol, "z"]))
+        generation = group.generation + shift
+        self.ask(self.pair.sync(name, who, instance, generation, given, version, kind, protocol))
+
+    @rule(name=groups, version=versions([0, 4]), shift=shifts, data=st.data())
+    def heartbeat(self, name: str, version: int, shift: int, data: st.DataObject) -> None:
+        who, instance = self.who(data, name)
+        generation = self.group(name).generation + shift
+        self.ask(self.pair.heartbeat(name, who, instance, generation, version))
+
+    @rule(name=groups, version=versions([0, 3, 5]), count=st.integers(1, 2), data=st.data())
+    def leave(self, name: str, version: int, count: int, data: st.DataObject) -> None:
+        self.ask(self.pair.leave(name, [self.who(data, name) for _ in range(count)], version))
+
+    @rule(
+        name=groups,
+        version=versions([2, 6, 7, 9, 10]),
+        shift=shifts,
+        alone=st.booleans(),
+        some=st.dictionaries(topics, st.dictionaries(parts, st.integers(0, 99), max_size=2)),
+        metadata=st.sampled_from(["", "", "m", "äöüßé", "longer"]),
+        keep_ms=st.sampled_from([-1, -1, 120_000]),
+        data=st.data(),
+    )
+    def commit(
+        self, name: str, version: int, shift: int, alone: bool, some: Any, metadata: str,
+        keep_ms: int, data: st.DataObject,
+    ) -> None:  # fmt: skip
+        who = ("", None, -1)
+        if not alone:
+            who = (*self.who(data, name), self.group(name).generation + shift)
+        made = [
+            (topic, [(part, offset, offset % 3, metadata) for part, offset in held.items()])
+            for topic, held in some.items()
+        ]
+        self.ask(self.pair.commit(name, who, made, keep_ms, version))
+
+    @rule(
+        names=st.lists(groups, min_size=1, max_size=2, unique=True),
+        some=st.none() | st.dictionaries(topics, st.lists(parts, max_size=2, unique=True)),
+        version=versions([2, 5, 7, 8, 10]),
+    )
+    def fetch(self, names: list[str], some: Any, version: int) -> None:
+        asked = [(name, some if some is None else list(some.items())) for name in names]
+        self.ask(self.pair.fetch(version, *asked))
+
+    @rule(name=groups, some=st.dictionaries(topics, st.lists(parts, max_size=2, unique=True)))
+    def delete_offsets(self, name: str, some: dict[str, list[int]]) -> None:
+        self.ask(self.pair.delete_offsets(name, list(some.items())))
+
+    @rule(names=st.lists(st.sampled_from(GROUPS), min_size=1, max_size=2, unique=True))
+    def delete(self, names: list[str]) -> None:
+        self.ask(self.pair.delete(*names))
+
+    @rule(names=st.lists(groups, min_size=1, max_size=2, unique=True), version=versions([0, 5, 6]))
+    def describe(self, names: list[str], version: int) -> None:
+        self.ask(self.pair.describe(version, *names))
+
+    # -- members that do as they should ------------------------------------------------------------
+
+    @rule(
+        name=st.sampled_from(GROUPS),
+        come=st.lists(slots, max_size=3),
+        said=protocols,
+        rounds=st.integers(1, 5),
+        lazy=st.sampled_from([9, 9, 9, 0, 1]),
+        at_once=st.booleans(),
+        data=st.data(),
+    )
+    def go_on(
+        self, name: str, come: list[int], said: Any, rounds: int, lazy: int, at_once: bool,
+        data: st.DataObject,
+    ) -> None:  # fmt: skip
+        """Some come, and all but perhaps one do what a good client does next, a few times."""
+        self.send()
+        said = said or [("x", DATA[-1])]
+        asked = [self.pair.join(name, "", SLOTS[slot], times(slot), said, 5) for slot in come]
+        for _ in range(rounds):
+            group = self.group(name)
+            join = self.pair.join
+            asked += [join(name, who, None, times(0), said, 5) for who in group.pending]
+            for at, member in enumerate(group.members.values()):
+                if at != lazy and member.id in self.pair.real:
+                    asked += self.next_of(group, member, data)
+            batches = [asked] if at_once else [[one] for one in asked]
+            for batch in batches:
+                self.held = batch
+                self.send()
+            asked = []
+            self.send(4_000 if group.first else TICK_MS)
+
+    @rule(name=st.sampled_from(GROUPS), version=versions([5, 9]), data=st.data())
+    def static_member_returns(self, name: str, version: int, data: st.DataObject) -> None:
+        """It starts anew, and says what it said, mostly."""
+        here = [one for one in self.group(name).members.values() if one.instance]
+        if not here:
+            return
+        one = data.draw(st.sampled_from(here))
+        said = data.draw(st.sampled_from([one.protocols] * 3 + [[("x", b"")]]))
+        times = (one.session_ms, one.rebalance_ms)
+        self.ask(self.pair.join(name, "", one.instance, times, said, version))
+
+    def next_of(self, group: Group, member: Member, data: st.DataObject) -> list[Asked]:
+        """What one member asks next."""
+        name, generation = group.name, group.generation
+        slot = SLOTS.index(member.instance)
+        if group.state == PREPARING and member.joining is None:
+            version = 9 if member.instance else 5
+            one = (member.session_ms, member.rebalance_ms) if member.instance else times(slot)
+            return [
+                self.pair.join(name, member.id, member.instance, one, member.protocols, version)
+            ]
+        if group.state in (COMPLETING, STABLE) and member.id in group.unsynced:
+            given = (
+                {one: one.encode() for one in group.members} if member.id == group.leader else {}
+            )
+            who = (member.id, member.instance, generation)
+            return [self.pair.sync(name, *who, given, 3, None, None)]
+        part = data.draw(parts)
+        return [
+            self.pair.heartbeat(name, member.id, member.instance, generation, 4),
+            self.pair.commit(
+                name, (member.id, member.instance, generation), [("t", [(part, 7, 1, "")])], -1, 7
+            ),
+        ]
+
+    # -- time and trouble --------------------------------------------------------------------------
+
+    @rule(ms=st.sampled_from([1_000, 3_000, 10_000, 20_100, 30_100, 300_000, 700_000]))
+    def time_passes(self, ms: int) -> None:
+        self.send(ms)
+
+    @rule(count=st.integers(2, 4))
+    def burst(self, count: int) -> None:
+        """What comes next comes at once."""
+        self.hold = count
+
+    @rule(name=st.sampled_from(GROUPS))
+    def disk_fills(self, name: str) -> None:
+        """The next write of this shard fails."""
+        self.refusing = name
+
+    @precondition(lambda self: not self.held)
+    @rule()
+    def crash(self) -> None:
+        self.pair.crash()
+        self.check()
+
+    @precondition(lambda self: not self.held)
+    @rule(topic=st.sampled_from(["t", "u"]))
+    def recreate(self, topic: str) -> None:
+        if all(shard.down_until is None for shard in self.pair.naive.shards):
+            self.pair.recreate(topic)
+            self.check()
+
+    def teardown(self) -> None:
+        if not hasattr(self, "pair"):
+            return
+        self.send()
+        for _ in range(4):
+            self.send(1_000_000)
+        assert self.pair.broker.asked.keys() == self.pair.broker.answers.keys(), "all are answered"
+        assert all(not group.members for name in GROUPS for group in [self.group(name)])
+
+
+TestGroups = Groups.TestCase
+TestGroups.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.slow
+def test_groups_for_longer() -> None:
+    run_state_machine_as_test(
+        Groups, settings=settings(max_examples=3_000, stateful_step_count=60, deadline=None)
+    )
