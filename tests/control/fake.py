@@ -170,7 +170,7 @@ class Broker:
         #: `full` fails.
         self.logs: dict[tuple[bytes, int], list[tuple[bytes, bytes | None]]] = {}
         self.full: set[tuple[bytes, int]] = set()
-        self.appends = 0
+        self.appends = self.trims = 0
         self._broken: set[tuple[bytes, int]] = set()
         self._marks: dict[tuple[bytes, int], int] = {}
         self._events: list[tuple[Any, ...]] = []
@@ -229,6 +229,7 @@ class Broker:
             case ("trim", number, topic_id, index):
                 at = (topic_id, index)
                 del self.logs[at][: self._marks.pop(at)]
+                self.trims += 1
                 self._events.append(("trimmed", number, None))
             case _:
                 raise AssertionError(f"no such effect: {effect}")

@@ -141,6 +141,18 @@ class Pair(Reader):
         for token in self.broker.asked:
             self.broker.answers.setdefault(token, "nobody listens")
 
+    def crash_after(self, asked: Asked, steps: int) -> None:
+        """The process ends so many steps after a request; nobody cares for the answer."""
+        self.broker.now_ms += TICK_MS
+        self.broker.world.wall_ms += TICK_MS
+        token = self.broker.send(asked.api, asked.version, asked.message, asked.client)
+        for _ in range(steps):
+            self.broker.step()
+        self.naive.begin(self.broker.now_ms)
+        asked.tell(token)
+        self.naive.end(None)
+        self.crash()
+
     def recreate(self, topic: str) -> None:
         """A topic is deleted and made again: its commits are gone."""
         deleted = self.broker.call(DELETE_TOPICS, 5, DeleteTopicsRequest(topic_names=[topic]))

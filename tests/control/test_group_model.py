@@ -31,7 +31,9 @@ GROUPS = ["a", "b", "grüppe"]
 SLOTS = [None, None, None, "s1", "s2"]
 DATA = sorted(SUBSCRIPTIONS)
 versions = st.sampled_from
-groups = st.sampled_from(GROUPS * 4 + [""])
+#: Most happens in one group, so that it gets somewhere.
+busy = st.sampled_from([GROUPS[0]] * 4 + GROUPS)
+groups = st.sampled_from([GROUPS[0]] * 8 + GROUPS * 2 + [""])
 slots = st.integers(0, len(SLOTS) - 1)
 datas = st.sampled_from([*DATA, DATA[-1], DATA[-1]])
 protocols = st.one_of(
@@ -40,8 +42,8 @@ protocols = st.one_of(
         st.tuples(st.sampled_from(["x", "y", "z"]), datas), max_size=3, unique_by=lambda one: one[0]
     ),
 )
-topics = st.sampled_from(["t", "t", "u", "nowhere"])
-parts = st.integers(0, 3)
+topics = st.sampled_from(["t", "t", "t", "u", "nowhere"])
+parts = st.sampled_from([0, 0, 1, 1, 2, 3])
 shifts = st.sampled_from([0] * 6 + [-1, 1])
 
 
@@ -156,7 +158,9 @@ class Groups(RuleBasedStateMachine):
         version=versions([2, 6, 7, 9, 10]),
         shift=shifts,
         alone=st.booleans(),
-        some=st.dictionaries(topics, st.dictionaries(parts, st.integers(0, 99), max_size=2)),
+        some=st.dictionaries(
+            topics, st.dictionaries(parts, st.integers(0, 99), max_size=2), min_size=1
+        ),
         metadata=st.sampled_from(["", "", "m", "äöüßé", "longer"]),
         keep_ms=st.sampled_from([-1, -1, 120_000]),
         data=st.data(),
@@ -183,7 +187,12 @@ class Groups(RuleBasedStateMachine):
         asked = [(name, some if some is None else list(some.items())) for name in names]
         self.ask(self.pair.fetch(version, *asked))
 
-    @rule(name=groups, some=st.dictionaries(topics, st.lists(parts, max_size=2, unique=True)))
+    @rule(
+        name=groups,
+        some=st.dictionaries(
+            topics, st.lists(parts, min_size=1, max_size=2, unique=True), min_size=1
+        ),
+    )
     def delete_offsets(self, name: str, some: dict[str, list[int]]) -> None:
         self.ask(self.pair.delete_offsets(name, list(some.items())))
 
@@ -198,7 +207,7 @@ class Groups(RuleBasedStateMachine):
     # -- members that do as they should ------------------------------------------------------------
 
     @rule(
-        name=st.sampled_from(GROUPS),
+        name=busy,
         come=st.lists(slots, max_size=3),
         said=protocols,
         rounds=st.integers(1, 5),
@@ -228,7 +237,7 @@ class Groups(RuleBasedStateMachine):
             asked = []
             self.send(4_000 if group.first else TICK_MS)
 
-    @rule(name=st.sampled_from(GROUPS), version=versions([5, 9]), data=st.data())
+    @rule(name=busy, version=versions([5, 9]), data=st.data())
     def static_member_returns(self, name: str, version: int, data: st.DataObject) -> None:
         """It starts anew, and says what it said, mostly."""
         here = [one for one in self.group(name).members.values() if one.instance]
@@ -274,7 +283,7 @@ class Groups(RuleBasedStateMachine):
         """What comes next comes at once."""
         self.hold = count
 
-    @rule(name=st.sampled_from(GROUPS))
+    @rule(name=busy)
     def disk_fills(self, name: str) -> None:
         """The next write of this shard fails."""
         self.refusing = name
@@ -303,7 +312,7 @@ class Groups(RuleBasedStateMachine):
 
 
 TestGroups = Groups.TestCase
-TestGroups.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestGroups.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
 
 
 @pytest.mark.slow
