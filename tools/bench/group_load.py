@@ -14,10 +14,11 @@ from typing import Any
 from mqlog import _native
 from mqlog.protocol.heartbeat import HeartbeatRequest
 from mqlog.protocol.join_group import JoinGroupRequest
+from mqlog.protocol.leave_group import LeaveGroupRequest
 from mqlog.protocol.offset_commit import OffsetCommitRequest
 from mqlog.protocol.sync_group import SyncGroupRequest
 
-COMMIT, HEARTBEAT, JOIN, SYNC = (8, 9), (12, 4), (11, 5), (14, 3)
+COMMIT, HEARTBEAT, JOIN, LEAVE, SYNC = (8, 9), (12, 4), (11, 5), (13, 4), (14, 3)
 REBALANCING, NEEDS_ID = 27, 79
 
 
@@ -149,6 +150,11 @@ class Member:
     def commit(self, partitions: Iterable[int]) -> bytes:
         """Its OffsetCommit."""
         return commit_frame(self.group, partitions, self.generation, self.id)
+
+    def leave(self) -> bytes:
+        """Its LeaveGroup."""
+        who = LeaveGroupRequest.MemberIdentity(self.id, None)
+        return frame(LEAVE, LeaveGroupRequest(self.group, members=[who]))
 
     def _join(self) -> None:
         protocol = JoinGroupRequest.JoinGroupRequestProtocol("range", b"\0" * 100)
