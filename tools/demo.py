@@ -10,6 +10,7 @@ at the end. Exit code 1 if a single acknowledged record is missing, wrong or the
 
 from __future__ import annotations
 
+import atexit
 import csv
 import io
 import json
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from demo_kafka_tools import KafkaTools
 
 from mqlog.testing import Broker
 
@@ -268,7 +270,9 @@ class Reader:
         return [Read(*map(int, row[:4]), *row[4:]) for row in rows]
 
 
-def read_as_group(broker: Broker, topic: str, expected: int, folder: Path) -> list[Read]:
+def read_as_group(
+    broker: Broker, topic: str, expected: int, folder: Path, tools: KafkaTools
+) -> list[Read]:
     """Three members share the topic; one is killed when a third has been read."""
     begin = time.monotonic()
     readers = [Reader(broker, topic, folder / f"reader{number}") for number in range(3)]
@@ -302,6 +306,7 @@ def read_as_group(broker: Broker, topic: str, expected: int, folder: Path) -> li
     seconds = time.monotonic() - begin
     say(f"  lag 0 after {seconds:.1f} s, of which the others waited 6 for the dead one")
     say("\n  $ mqlog group describe demo\n  " + shown.stdout.replace("\n", "\n  "))
+    say("  " + tools.describe(broker.bootstrap_servers, GROUP).replace("\n", "\n  ") + "\n")
     return read
 
 
@@ -388,6 +393,8 @@ def delays(read: Iterable[Read], carriers: dict[str, str]) -> None:
 def run() -> None:
     """The story, in order."""
     started = time.monotonic()
+    tools = KafkaTools()
+    atexit.register(tools.close)
     flights, carriers = read_data()
     size = sum(len(flight.key) + len(flight.value) for flight in flights)
     say(f"Read {len(flights):,} flights of 2013, {size / 1e6:.0f} MB of JSON")
@@ -400,13 +407,19 @@ def run() -> None:
             [NewTopic("flights", PARTITIONS, 1), NewTopic("again", PARTITIONS, 1)]
         ).values():
             made.result(30)
-        first_load(broker, flights, size, carriers)
+        first_load(broker, flights, size, carriers, tools)
         second_load(broker, flights)
         say(f"The broker's memory: {memory(broker.pid)}")
     say(f"demo: passed in {time.monotonic() - started:.0f} s")
 
 
-def first_load(broker: Broker, flights: list[Flight], size: int, carriers: dict[str, str]) -> None:
+def first_load(
+    broker: Broker,
+    flights: list[Flight],
+    size: int,
+    carriers: dict[str, str],
+    tools: KafkaTools,
+) -> None:
     """In, out, and what the consumer made of it."""
     say("\nLoading them with confluent-kafka (keyed, lz4, idempotent, acks=all)")
     ledger = Ledger()
@@ -417,7 +430,7 @@ def first_load(broker: Broker, flights: list[Flight], size: int, carriers: dict[
     say("  " + rate(len(flights), size, progress.done()))
     say("\nReading them back with a group of three confluent-kafka consumers")
     with tempfile.TemporaryDirectory(prefix="mqlog-demo-") as folder:
-        read = read_as_group(broker, "flights", len(flights), Path(folder))
+        read = read_as_group(broker, "flights", len(flights), Path(folder), tools)
     check_group(read, flights, ledger.acked)
     delays({(one.partition, one.offset): one for one in read}.values(), carriers)
 

@@ -17,6 +17,9 @@ with warnings.catch_warnings():
 from .records import CODECS, mqlog
 
 _CLIENTS: dict[str, dict[str, str]] = {}
+#: What a client was asked to do, and what became of it: every test of it has to pass.
+_MATRIX: dict[str, dict[str, str]] = {}
+COLUMNS = ["produce, consume", "eager", "cooperative", "static", "resume", "admin"]
 
 
 @pytest.fixture(scope="session")
@@ -46,9 +49,22 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
     callspec = getattr(item, "callspec", None)
+    if callspec is None or not _decides(report):
+        return
     client = getattr(item.module, "CLIENT", None)  # type: ignore[attr-defined]
-    if client and callspec and "codec" in callspec.params and _decides(report):
+    if client and "codec" in callspec.params:
         _CLIENTS.setdefault(client, {})[callspec.params["codec"]] = report.outcome
+        _note(client.split()[0], "produce, consume", report.outcome)
+    elif "client" in callspec.params:
+        client, mode = callspec.params["client"], callspec.params.get("mode")
+        for column in (mode, "resume") if mode else ("admin",):
+            _note(client, column, report.outcome)
+
+
+def _note(client: str, column: str, outcome: str) -> None:
+    row = _MATRIX.setdefault(client, {})
+    if row.get(column, "passed") == "passed":
+        row[column] = outcome
 
 
 def _decides(report: pytest.TestReport) -> bool:
@@ -56,12 +72,18 @@ def _decides(report: pytest.TestReport) -> bool:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The table: clients by codecs. Under pytest-xdist the workers hold it, so there is none."""
-    if not _CLIENTS:
-        return
-    terminalreporter.section("clients")
-    wide = max(map(len, _CLIENTS))
-    terminalreporter.write_line("client".ljust(wide) + "".join(f"{c:>9}" for c in CODECS))
-    for client, results in sorted(_CLIENTS.items()):
-        cells = "".join(f"{results.get(codec, '-'):>9}" for codec in CODECS)
-        terminalreporter.write_line(client.ljust(wide) + cells)
+    """The tables. Under pytest-xdist the workers hold them, so there are none."""
+    for title, columns, rows in (
+        ("codecs", CODECS, _CLIENTS),
+        ("clients ('-': the client does not have it)", COLUMNS, _MATRIX),
+    ):
+        if not rows:
+            continue
+        terminalreporter.section(title)
+        wide = max(map(len, rows))
+        heads = [max(9, len(column) + 2) for column in columns]
+        line = "".join(f"{c:>{w}}" for c, w in zip(columns, heads, strict=True))
+        terminalreporter.write_line(" " * wide + line)
+        for client, results in sorted(rows.items()):
+            cells = (f"{results.get(c, '-'):>{w}}" for c, w in zip(columns, heads, strict=True))
+            terminalreporter.write_line(client.ljust(wide) + "".join(cells))

@@ -1,9 +1,11 @@
-"""Running clients that are no Python packages: what is missing is named, and skips the test."""
+"""The programs of other people's clients: a tool that is missing is named, and skips the test."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,42 @@ def classpath(pom: Path) -> str:
     goal = ["dependency:build-classpath", f"-Dmdep.outputFile={out}"]
     run(["mvn", "-q", "-B", "-f", str(pom), *goal])
     return out.read_text().strip()
+
+
+def python(name: str, folder: str = "members") -> list[str]:
+    """A script of a Python client."""
+    # The clients warn of their own use of Python.
+    return [sys.executable, "-W", "ignore", str(HERE / folder / f"{name}.py")]
+
+
+def kcat() -> list[str]:
+    """A member that is kcat."""
+    need("kcat")
+    return python("kcat")
+
+
+def kafkajs(name: str) -> list[str]:
+    """A script of KafkaJS, which is installed beside it."""
+    need("node", "npm")
+    folder = BUILD / "kafkajs"
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in ("package.json", f"{name}.js"):
+        shutil.copy(HERE / "kafkajs" / file, folder)
+    run(["npm", "install", "--no-audit", "--no-fund", "--silent"], cwd=folder)
+    return ["node", str(folder / f"{name}.js")]
+
+
+def java(name: str) -> list[str]:
+    """A class of the Java client, compiled as it starts."""
+    jars = classpath(HERE / "java" / "pom.xml")
+    return ["java", "-cp", jars, str(HERE / "java" / f"{name}.java")]
+
+
+def franz_go(name: str) -> list[str]:
+    """What franz-go is asked to do."""
+    need("go")
+    folder = BUILD / "go"
+    shutil.copytree(HERE / "go", folder, dirs_exist_ok=True)
+    env = {**os.environ, "GOFLAGS": "-mod=mod"}
+    subprocess.run(["go", "build", "-o", "member", "."], cwd=folder, env=env, check=True)
+    return [str(folder / "member"), name]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -15,7 +12,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from .programs import BUILD, HERE, classpath, need, run
+from .programs import franz_go, java, kafkajs, kcat, python
 from .records import mqlog
 
 PARTITIONS, COUNT, PATIENCE_S = 4, 100, 40
@@ -31,38 +28,11 @@ def broker() -> Iterator[Any]:
         yield one
 
 
-def python(name: str) -> list[str]:
-    # The clients warn of their own use of Python.
-    return [sys.executable, "-W", "ignore", str(HERE / "members" / f"{name}.py")]
-
-
-def kafkajs() -> list[str]:
-    need("node", "npm")
-    folder = BUILD / "kafkajs"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "member.js"):
-        shutil.copy(HERE / "kafkajs" / name, folder)
-    run(["npm", "install", "--no-audit", "--no-fund", "--silent"], cwd=folder)
-    return ["node", str(folder / "member.js")]
-
-
-def java() -> list[str]:
-    jars = classpath(HERE / "java" / "pom.xml")
-    return ["java", "-cp", jars, str(HERE / "java" / "Member.java")]
-
-
-def franz_go() -> list[str]:
-    need("go")
-    folder = BUILD / "go"
-    shutil.copytree(HERE / "go", folder, dirs_exist_ok=True)
-    env = {**os.environ, "GOFLAGS": "-mod=mod"}
-    subprocess.run(["go", "build", "-o", "member", "."], cwd=folder, env=env, check=True)
-    return [str(folder / "member")]
-
-
 CASES = [
     *(
-        pytest.param("confluent", lambda: python("confluent"), mode, id=f"confluent-{mode}")
+        pytest.param(
+            "confluent-kafka", lambda: python("confluent"), mode, id=f"confluent-kafka-{mode}"
+        )
         for mode in ("eager", "cooperative", "static")
     ),
     *(
@@ -75,13 +45,27 @@ CASES = [
         pytest.param("aiokafka", lambda: python("aiokafka"), mode, id=f"aiokafka-{mode}")
         for mode in ("eager", "static")
     ),
-    pytest.param("KafkaJS", kafkajs, "eager", id="kafkajs-eager", marks=pytest.mark.interop),
     *(
-        pytest.param("Java", java, mode, id=f"java-{mode}", marks=pytest.mark.interop)
+        pytest.param("kcat", kcat, mode, id=f"kcat-{mode}", marks=pytest.mark.interop)
+        for mode in ("eager", "cooperative", "static")
+    ),
+    pytest.param(
+        "KafkaJS", lambda: kafkajs("member"), "eager", id="kafkajs-eager", marks=pytest.mark.interop
+    ),
+    *(
+        pytest.param(
+            "Java", lambda: java("Member"), mode, id=f"java-{mode}", marks=pytest.mark.interop
+        )
         for mode in ("eager", "cooperative", "static")
     ),
     *(
-        pytest.param("franz-go", franz_go, mode, id=f"franz-go-{mode}", marks=pytest.mark.interop)
+        pytest.param(
+            "franz-go",
+            lambda: franz_go("member"),
+            mode,
+            id=f"franz-go-{mode}",
+            marks=pytest.mark.interop,
+        )
         for mode in ("eager", "cooperative", "static")
     ),
 ]

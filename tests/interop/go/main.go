@@ -1,4 +1,4 @@
-// main BOOTSTRAP TOPIC GROUP eager|cooperative|static: a member of a group, with franz-go.
+// What franz-go is asked to do: main member|interop|admin ARGUMENTS.
 package main
 
 import (
@@ -6,13 +6,28 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 func main() {
-	bootstrap, topic, group, mode := os.Args[1], os.Args[2], os.Args[3], os.Args[4]
+	words := os.Args[2:]
+	switch os.Args[1] {
+	case "member":
+		member(words[0], words[1], words[2], words[3])
+	case "interop":
+		count, err := strconv.Atoi(words[3])
+		must(err)
+		roundTrip(words[0], words[1], words[2], count)
+	case "admin":
+		administer(words[0], words[1], words[2])
+	}
+}
+
+// member BOOTSTRAP TOPIC GROUP eager|cooperative|static: a member of a group.
+func member(bootstrap, topic, group, mode string) {
 	options := []kgo.Opt{
 		kgo.SeedBrokers(bootstrap),
 		kgo.ConsumerGroup(group),
