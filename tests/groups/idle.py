@@ -17,9 +17,11 @@ from mqlog.protocol.sync_group import SyncGroupRequest
 
 from .link import FIND, HEARTBEAT, JOIN, LEAVE, SYNC, Link
 from .reader import NEEDS_ID, REBALANCING
+from .styles import subscription
 
 DESCRIBE = (15, 5)
 OK, UNKNOWN_MEMBER, FULL = 0, 25, 81
+_SAID = subscription("nothing", ())
 
 
 class Idle:
@@ -35,7 +37,7 @@ class Idle:
 
     async def join(self) -> int:
         """Come into the next generation; an error code."""
-        protocol = JoinGroupRequest.JoinGroupRequestProtocol("idle", b"subscription of nobody")
+        protocol = JoinGroupRequest.JoinGroupRequestProtocol("idle", _SAID)
         while True:
             request = JoinGroupRequest(
                 self.group, *self._times, self.id, None, "consumer", [protocol]
@@ -85,7 +87,7 @@ class Idle:
                 if code == REBALANCING:
                     break
                 assert code == OK, code
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.2)
 
 
 async def leave(link: Link, group: str, members: Iterable[str]) -> set[int]:

@@ -57,6 +57,7 @@ def _join(shard: Shard, request: Any, message: Any) -> None:
     if not _has_room(group, message.member_id, settings.max_size):
         group.remove(message.member_id)
         rebalance.refuse_join(shard, request, "", codes.GROUP_MAX_SIZE_REACHED)
+        rebalance.maybe_complete(shard, group)  # the others may have waited for it alone
         return
     protocols = [(sys.intern(one.name), one.metadata) for one in message.protocols]
     if not group.accepts(message.protocol_type, protocols):
