@@ -12,6 +12,7 @@ from wire.conftest import (  # noqa: F401 - fixtures and a hook
     conn,
     connect,
     make_topic,
+    oracle,
     pytest_collection_modifyitems,
     topic,
 )

@@ -29,6 +29,8 @@ from .link import CREATE, FETCH, FIND, PRODUCE, Link, Lost
 from .reader import Place, Reader, committed
 from .styles import Cooperative, Range
 
+pytestmark = pytest.mark.ours
+
 TOPIC = "events"
 SESSION_MS = 3_000
 SETTLE_S = 120.0
