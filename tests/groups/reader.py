@@ -80,6 +80,19 @@ class Reader:
                 link.close()
         self._group = self._data = None
 
+    async def come_back(self) -> None:
+        """After a silence, commit as if nothing had happened; it never lives again."""
+        self._ledger.counts["came back"] += 1
+        self.close()
+        try:
+            self._group = await Link.open(self._place.address, self._place.era)
+            self._saved = dict.fromkeys(self.owned, -1)
+            await self._commit()
+        except Lost:
+            self._ledger.counts["came back to nobody"] += 1
+        finally:
+            self.close()
+
     async def _connect(self) -> None:
         place = self._place
         self._group = await Link.open(place.address, place.era)

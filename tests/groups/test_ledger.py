@@ -127,6 +127,13 @@ class Run:
             reader.close()
         else:
             self._silent.append(reader)
+            if self._rng.random() < 0.7:
+                self._tasks.create_task(self._come_back(reader))
+
+    async def _come_back(self, reader: Reader) -> None:
+        """A zombie: it commits for a generation that is over, in most cases."""
+        await asyncio.sleep(self._rng.uniform(0, 3) * SESSION_MS / 1000)
+        await reader.come_back()
 
     async def _churn(self) -> None:
         end = time.monotonic() + self._size.seconds
