@@ -119,6 +119,8 @@ class Members:
                 self._out(group, member_id)
                 group.pending.pop(member_id, None)
                 self._say(token, index, code=FULL, member="")
+                # Here Kafka has the others wait for the rebalance timeout.
+                self._maybe_complete(group)
                 return
             if not self._fits(group, kind, protocols):
                 raise Code(INCONSISTENT)
@@ -224,6 +226,7 @@ class Members:
                 group.protocol in liked and self.choose("kept", group, [token])
             )
             if kept:
+                group.topics = self._subscribed(group)
                 self._save(group)
                 leads = leader == old
                 if version >= 9:

@@ -18,12 +18,14 @@ from mqlog.protocol.join_group import JoinGroupRequest
 from mqlog.protocol.leave_group import LeaveGroupRequest
 from mqlog.protocol.list_groups import ListGroupsRequest
 from mqlog.protocol.offset_commit import OffsetCommitRequest
+from mqlog.protocol.offset_delete import OffsetDeleteRequest
 from mqlog.protocol.offset_fetch import OffsetFetchRequest
 from mqlog.protocol.sync_group import SyncGroupRequest
 
 from .fake import Broker, World
 
 COMMIT, FETCH, FIND, JOIN, HEARTBEAT, LEAVE, SYNC, DESCRIBE, LIST = 8, 9, 10, 11, 12, 13, 14, 15, 16
+OFFSET_DELETE, SUBSCRIBED = 47, 86
 UNKNOWN_TOPIC, INCONSISTENT = 3, 23
 LOADING, NOT_COORDINATOR, UNKNOWN_MEMBER, NEEDS_ID, FULL = 14, 16, 25, 79, 81
 
@@ -232,6 +234,35 @@ def test_a_commit_of_no_partition_that_there_is_makes_no_group() -> None:
     assert states(broker) == {}
     commit(broker, "g", 1, 8, 7)
     assert states(broker) == {"g": "Empty"}
+
+
+def test_a_static_member_that_reads_something_else_now_is_believed() -> None:
+    broker = started()
+
+    def comes(*topics: str) -> Any:
+        names = b"".join(len(name).to_bytes(2, "big") + name.encode() for name in topics)
+        said = b"\0\0" + len(topics).to_bytes(4, "big") + names + b"\xff" * 4
+        asked = join("g")
+        asked.group_instance_id = "a"
+        asked.protocols[0].metadata = said
+        return broker.send(JOIN, 9, asked)
+
+    token = comes("s")
+    broker.finish()
+    first = broker.answers[token]
+    sync = SyncGroupRequest("g", first.generation_id, first.member_id)
+    assert broker.call(SYNC, 3, sync).error_code == 0
+    token = comes("s", "t")
+    broker.finish()
+    assert broker.answers[token].generation_id == first.generation_id
+    mine = {"generation_id_or_member_epoch": 1, "member_id": broker.answers[token].member_id}
+    commit(broker, "g", 5, 0, **mine)
+    part = OffsetDeleteRequest.OffsetDeleteRequestPartition(0)
+    delete = OffsetDeleteRequest("g", [OffsetDeleteRequest.OffsetDeleteRequestTopic("t", [part])])
+    for _ in range(2):
+        answer = broker.call(OFFSET_DELETE, 0, delete)
+        assert answer.topics[0].partitions[0].error_code == SUBSCRIBED
+        broker.restart()
 
 
 # -- the log ---------------------------------------------------------------------------------------

@@ -246,6 +246,10 @@ class Group:
         else:
             self.protocol = None
             self.move(State.EMPTY, now_ms)
+        self.read_topics()
+
+    def read_topics(self) -> None:
+        """Find out what the members subscribe to."""
         self.topics = self._subscribed()
 
     def _subscribed(self) -> frozenset[str] | None:
@@ -307,7 +311,7 @@ class Group:
         group.protocol_type = value.protocol_type or None
         group.leader = value.leader if value.leader in group.members else group.leader
         group.state = group.previous = State.STABLE if group.members else State.EMPTY
-        group.topics = group._subscribed()
+        group.read_topics()
         return group
 
 

@@ -164,6 +164,7 @@ def _replace_static(
     group.update(member, _timeouts(message), protocols)
     rebalance.watch(shard, group, member, member.session_timeout_ms)
     if group.state is State.STABLE and group.choose_protocol() == group.protocol:
+        group.read_topics()  # it may read others now, and its record says so
         if not shard.save(group):
             raise Refusal(codes.UNKNOWN_SERVER_ERROR, None)
         answer = rebalance.joined(group, member)
