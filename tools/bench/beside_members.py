@@ -26,6 +26,7 @@ from pathlib import Path
 import machine
 from contenders import CLIENT_CORE, Contender, Failed
 from group_load import Link, Load, Member
+from report import DISTURBED
 from run import DELAY, MQLOG
 from workloads import WORKLOADS
 
@@ -119,7 +120,16 @@ class Session:
         if workload.kind != "fetch":
             machine.warm_memory(self.options.warm_memory)
         arguments = f"{workload.arguments} -T {self.options.seconds:g}"
-        return self.contender.run(workload.kind, topic, workload.partitions, arguments)
+        known, busy, since = self.known(), machine.busy_seconds(), time.monotonic()
+        figures: Run = self.contender.run(workload.kind, topic, workload.partitions, arguments)
+        took = time.monotonic() - since
+        others = machine.busy_seconds() - busy - (self.known() - known)
+        return {**figures, "other_cores": others / took}
+
+    def known(self) -> float:
+        """CPU seconds of the broker, of kwire, and of the heartbeats here."""
+        own = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(x.ru_utime + x.ru_stime for x in own) + machine.cpu_seconds(self.contender.pid)
 
     def note(self, rep: int, count: int, name: str, alone: float, figures: Run) -> None:
         """Keep a run."""
@@ -127,6 +137,7 @@ class Session:
         less = total - alone * figures["secs"] * 1e9 / figures["records"]
         run = {"rep": rep, "members": count, "w": name, "ns_rec": total, "less_ns_rec": less}
         run |= {"heartbeat_cores": alone, "rec_s": figures["rec_s"]}
+        run["other_cores"] = round(figures["other_cores"], 2)
         self.runs.append(run)
         print(json.dumps(run), file=sys.stderr, flush=True)
 
@@ -151,8 +162,9 @@ class Session:
 
     @staticmethod
     def _median(runs: list[dict[str, object]], field: str, members: int) -> float:
-        values = [run[field] for run in runs if run["members"] == members and field in run]
-        return statistics.median(float(str(value)) for value in values)
+        mine = [run for run in runs if run["members"] == members and field in run]
+        quiet = [run for run in mine if float(str(run.get("other_cores", 0))) < DISTURBED]
+        return statistics.median(float(str(run[field])) for run in quiet or mine)
 
 
 def main() -> None:

@@ -182,6 +182,8 @@ def measure(name: str, command: str, options: argparse.Namespace) -> dict[str, F
         links = broker.links(50)
         members = [Member(link, f"one{i}") for i, link in enumerate(links)]
         Member.join_all(Load(links), members, 1)
+        for frames in ([m.heartbeat() for m in members], [m.commit(range(1)) for m in members]):
+            Load(links).run(frames, options.warm_up / 2)
         note("heartbeat", closed_loop(broker, links, [m.heartbeat() for m in members], 3))
         note("commit", closed_loop(broker, links, [m.commit(range(1)) for m in members], 3))
         done = Load(links[:20]).paced([m.commit(range(1)) for m in members[:20]], 0.01, 5)
@@ -206,6 +208,9 @@ def main() -> None:
     parser.add_argument("--kafka", help="command that starts Kafka")
     parser.add_argument("--idle", type=int, default=10_000, help="idle members")
     parser.add_argument("--commits", type=float, default=0, help="commits before the restart")
+    parser.add_argument(
+        "--warm-up", type=float, default=10, help="seconds, for code that is compiled while it runs"
+    )
     parser.add_argument("--folder", default=tempfile.gettempdir() + "/mqlog-bench-groups")
     options = parser.parse_args()
     os.sched_setaffinity(0, {1})
