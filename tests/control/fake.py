@@ -263,12 +263,13 @@ class Broker:
         size = sum(len(key) + len(value or b"") + 80 for key, value in self.logs.get(at, []))
         return offsets, groups, size
 
-    def restart(self) -> None:
-        """The process dies and comes back with what is in its logs."""
+    def restart(self, *, settle: bool = True) -> None:
+        """The process dies and comes back with what is in its logs, read if it is to `settle`."""
         self.control = Control(self.world, CODEC, lambda what, why: self.errors.append((what, why)))
         self._events, self._broken, self._marks = [], set(), {}
         self.proposals, self.files = {}, {}
-        self.finish()
+        if settle:
+            self.finish()
 
     def _answer(self, token: int, kind: str, body: list[bytes]) -> Any:
         if kind != "reply":

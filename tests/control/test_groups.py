@@ -296,6 +296,20 @@ def test_while_a_log_is_read_clients_are_told_to_wait() -> None:
     assert commit(broker, "g", 7, 0).topics[0].partitions[0].error_code == 0
 
 
+def test_while_a_log_is_read_heartbeats_are_answered_with_success() -> None:
+    broker = started()
+    who = settled(broker, "g")
+    broker.restart(settle=False)
+    # All in one step: the log is asked for, and not yet there.
+    tokens = [
+        broker.send(HEARTBEAT, 4, HeartbeatRequest("g", 1, who)),
+        broker.send(LEAVE, 2, LeaveGroupRequest("g", "nobody")),
+    ]
+    broker.finish()
+    assert [broker.answers[token].error_code for token in tokens] == [0, LOADING]
+    assert heartbeat(broker, "g", who, generation=7) != 0, "once it is read, they are looked at"
+
+
 def test_who_waits_in_a_shard_that_is_lost_is_told() -> None:
     broker = started(group_initial_rebalance_delay_ms="3000")
     token = member(broker, "g")

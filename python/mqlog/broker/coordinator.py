@@ -423,7 +423,10 @@ def _refused(request: Request, code: int) -> Any:
             member_id = request.message.member_id if request.message else ""
             return rebalance.join_refused(request, member_id, code)
         case 12:
-            return HeartbeatResponse(error_code=code)
+            # Until its group is there, a member is told that all is well, as by Kafka: there are
+            # clients that end at any other answer.
+            loading = code == codes.COORDINATOR_LOAD_IN_PROGRESS
+            return HeartbeatResponse(error_code=codes.NONE if loading else code)
         case 13:
             return LeaveGroupResponse(error_code=code)
         case 14:
