@@ -97,7 +97,7 @@ class Member:
     def said(self) -> str:
         """The end of what it wrote to standard error."""
         self._said.seek(0)
-        return self._said.read()[-2000:].decode(errors="replace")
+        return self._said.read()[-6000:].decode(errors="replace")
 
     def close(self) -> None:
         """Let it leave its group."""

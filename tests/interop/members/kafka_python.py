@@ -2,8 +2,10 @@
 
 import select
 import sys
+import time
 
 from kafka import KafkaConsumer
+from kafka.errors import KafkaConnectionError
 
 bootstrap, topic, group, mode = sys.argv[1:]
 consumer = KafkaConsumer(
@@ -21,6 +23,10 @@ while not select.select([sys.stdin], [], [], 0)[0]:
     for records in batches.values():
         for record in records:
             print(record.partition, record.offset, flush=True)
-    if batches:
-        consumer.commit()
+    while batches:
+        try:
+            consumer.commit()
+            break
+        except KafkaConnectionError:  # the broker is away: what was read stays to be committed
+            time.sleep(0.1)
 consumer.close()
