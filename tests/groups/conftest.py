@@ -20,7 +20,7 @@ from wire.conftest import (  # noqa: F401 - fixtures and a hook
 from mqlog.testing import Broker
 
 # Kafka allows no shorter one by default.
-SHORT_MS = 6_000 if ORACLE else 1_000
+SHORT_MS = 6_000 if ORACLE else 2_000
 
 
 @pytest.fixture(scope="session")
