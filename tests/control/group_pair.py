@@ -97,6 +97,8 @@ class Pair(Reader):
         self.requests: dict[int, Asked] = {}
         self.seen = set(self.broker.answers)
         self.clients = 0
+        #: What takes long, as a rewrite, goes on while requests come.
+        self.slow = False
 
     def at(self, shard: int) -> tuple[bytes, int]:
         """The partition of a shard."""
@@ -111,16 +113,21 @@ class Pair(Reader):
 
         `refusing`: a shard whose next write fails; whether there was one.
         """
+        if refusing is not None:
+            self.broker.finish()
+            self.broker.full.add(self.at(refusing))
         self.broker.now_ms += ms
         self.broker.world.wall_ms += ms
-        if refusing is not None:
-            self.broker.full.add(self.at(refusing))
         tokens = []
         for one in asked:
             token = self.broker.send(one.api, one.version, one.message, one.client)
             self.requests[token] = one
             tokens.append(token)
-        self.broker.finish()
+        down = any(shard.down_until is not None for shard in self.naive.shards)
+        if self.slow and not down and refusing is None and self.naive.check_at > self.broker.now_ms:
+            self.broker.step()
+        else:
+            self.broker.finish()
         failed = refusing is not None and self.at(refusing) not in self.broker.full
         self.broker.full.clear()
         self.naive.begin(self.broker.now_ms)

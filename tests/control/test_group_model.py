@@ -320,3 +320,33 @@ def test_groups_for_longer() -> None:
     run_state_machine_as_test(
         Groups, settings=settings(max_examples=3_000, stateful_step_count=60, deadline=None)
     )
+
+
+@pytest.mark.parametrize("syncs", [True, False])
+def test_a_static_member_returns_before_it_has_synced(syncs: bool) -> None:
+    pair = Pair(GROUPS, 0)
+    said = [("x", b"")]
+
+    def join(slot: int, who: str) -> Asked:
+        return pair.join("a", who, SLOTS[slot], times(slot), said, 5)
+
+    def members() -> dict[str | None, str]:
+        found = pair.naive.shards[pair.shard_of["a"]].groups["a"].members
+        return {one.instance: one.id for one in found.values()}
+
+    def beat() -> list[Asked]:
+        return [pair.heartbeat("a", who, name, 2, 4) for name, who in members().items()]
+
+    pair.turn(join(3, ""))
+    pair.turn(join(4, ""))
+    first = members()["s1"]
+    pair.turn(join(3, first))
+    pair.turn(pair.sync("a", first, "s1", 2, {first: b"all"}, 3, None, None))
+    pair.turn(join(4, ""))
+    if syncs:
+        pair.turn(pair.sync("a", members()["s2"], "s2", 2, {}, 3, None, None))
+    for _ in range(4):
+        pair.turn(*beat(), ms=30_000)
+        pair.look()
+    group = pair.naive.shards[pair.shard_of["a"]].groups["a"]
+    assert (group.state, len(group.members)) == ((STABLE, 2) if syncs else (PREPARING, 1))

@@ -2,7 +2,8 @@
 
 After each step of the group model the shards are built again from their logs and compared with
 the living ones: members, assignments, generations, offsets with metadata and leader epoch, and the
-times from which they expire. The log is written anew all the time, and the process dies meanwhile.
+times from which they expire. The log is written anew all the time, slice by slice among requests,
+and the process dies meanwhile.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ class Replay(Groups):
     def check(self) -> None:
         before = [len(log) for log in self.logs()]
         super().check()
-        assert before == [len(log) for log in self.logs()], "who looks writes nothing"
+        after = [len(log) for log in self.logs()]
+        assert self.pair.slow or before == after, "who looks writes nothing"
         check_replay(self.pair)
 
     def logs(self) -> list[list[Any]]:
@@ -102,6 +104,11 @@ class Replay(Groups):
             self.ask(self.commit_of(name, offset, data))
         if self.pair.broker.trims > before:
             event("the log was written anew")
+
+    @rule(slow=st.booleans())
+    def rewrites_take_long(self, slow: bool) -> None:
+        """Or each is over before the next request."""
+        self.pair.slow = slow
 
     def commit_of(self, name: str, offset: int, data: st.DataObject) -> Any:
         """A commit that is accepted if there is any."""
@@ -128,6 +135,9 @@ class Replay(Groups):
 
     def teardown(self) -> None:
         try:
+            if hasattr(self, "pair"):
+                self.pair.slow = False
+                self.pair.broker.finish()
             super().teardown()
         finally:
             if hasattr(self, "kept"):
@@ -161,5 +171,29 @@ def test_a_log_that_is_written_anew_says_the_same(monkeypatch: pytest.MonkeyPatc
     last = [value for log in pair.broker.logs.values() for value in dict(log).values()]
     assert last, "of what is deleted a null value is left"
     assert not any(last)
+    pair.crash()
+    pair.look()
+
+
+@pytest.mark.parametrize("slices", range(6))
+def test_what_ends_during_a_rewrite_has_ended(slices: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "REWRITE_BYTES", 1_000)
+    monkeypatch.setattr(shards, "REWRITE_SLICE", 1)
+    pair = Pair(GROUPS, 0)
+    pair.slow = True
+    topics = [("t", [(part, 1, 3, "why") for part in range(3)])]
+    for _ in range(100):
+        pair.turn(pair.commit("a", ("", None, -1), topics, -1, 8))
+        if pair.broker.control.busy:
+            break
+    assert pair.broker.control.busy, "a rewrite is under way"
+    for _ in range(slices):
+        pair.turn()
+    pair.turn(pair.delete_offsets("a", [("t", [1, 2])]))
+    check_replay(pair)
+    pair.slow = False
+    pair.look()
+    assert pair.broker.trims == 1
+    check_replay(pair)
     pair.crash()
     pair.look()
