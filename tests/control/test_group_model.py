@@ -64,9 +64,13 @@ class Groups(RuleBasedStateMachine):
         self.hold = 0
         self.refusing: str | None = None
 
-    @initialize(delay_ms=st.sampled_from([0, 0, 3_050]))
-    def begin(self, delay_ms: int) -> None:
+    @initialize(
+        delay_ms=st.sampled_from([0, 0, 3_050]), come=st.lists(slots, max_size=4), data=st.data()
+    )
+    def begin(self, delay_ms: int, come: list[int], data: st.DataObject) -> None:
+        """Mostly there is a group that has settled; what is interesting takes too long to get."""
         self.pair = Pair(GROUPS, delay_ms)
+        self.go_on(GROUPS[0], come, [("x", DATA[-2])], 7, 9, True, 0, data)
 
     # -- helpers -----------------------------------------------------------------------------------
 
@@ -211,13 +215,14 @@ class Groups(RuleBasedStateMachine):
         come=st.lists(slots, max_size=3),
         said=protocols,
         rounds=st.integers(1, 5),
-        lazy=st.sampled_from([9, 9, 9, 0, 1]),
+        lazy=st.sampled_from([9, 9, 0, 1]),
         at_once=st.booleans(),
+        pause=st.sampled_from([0, 0, 0, 5_100, 10_100, 30_100, 60_100]),
         data=st.data(),
     )
     def go_on(
         self, name: str, come: list[int], said: Any, rounds: int, lazy: int, at_once: bool,
-        data: st.DataObject,
+        pause: int, data: st.DataObject,
     ) -> None:  # fmt: skip
         """Some come, and all but perhaps one do what a good client does next, a few times."""
         self.send()
@@ -236,6 +241,27 @@ class Groups(RuleBasedStateMachine):
                 self.send()
             asked = []
             self.send(4_000 if group.first else TICK_MS)
+        if pause:
+            self.send(pause)
+
+    @rule(
+        name=busy,
+        leads=st.booleans(),
+        pause=st.sampled_from([0, 5_100, 10_100, 30_100, 60_100]),
+        data=st.data(),
+    )
+    def somebody_joins_again(self, name: str, leads: bool, pause: int, data: st.DataObject) -> None:
+        """A member wants a rebalance, or missed an answer; the others may not hear of it."""
+        group = self.group(name)
+        here = [one for one in group.members.values() if one.id in self.pair.real]
+        here = [one for one in here if (one.id == group.leader) == leads] or here
+        if not here:
+            return
+        one = data.draw(st.sampled_from(here))
+        times = (one.session_ms, one.rebalance_ms)
+        self.ask(self.pair.join(name, one.id, one.instance, times, one.protocols, 5))
+        if pause:
+            self.send(pause)
 
     @rule(name=busy, version=versions([5, 9]), data=st.data())
     def static_member_returns(self, name: str, version: int, data: st.DataObject) -> None:
@@ -320,6 +346,32 @@ def test_groups_for_longer() -> None:
     run_state_machine_as_test(
         Groups, settings=settings(max_examples=3_000, stateful_step_count=60, deadline=None)
     )
+
+
+@pytest.mark.parametrize("late", [None, "s1"])
+def test_a_member_that_is_late_for_a_rebalance(late: str | None) -> None:
+    pair = Pair(GROUPS, 0)
+
+    def join(instance: str | None, client: str, who: str = "") -> Asked:
+        one = (120_000, 5_004) if client == "late" else (120_008, 5_011)
+        return pair.join("a", who, instance, one, [("x", b"")], 3 if instance is None else 5)
+
+    def group() -> Group:
+        return pair.naive.shards[pair.shard_of["a"]].groups["a"]
+
+    pair.turn(join(late, "late"))
+    pair.turn(join(None, "here"))
+    pair.turn(join(late, "late", next(iter(group().members))))
+    leader, other = group().members
+    pair.turn(pair.sync("a", leader, late, 2, {}, 3, None, None))
+    pair.turn(pair.sync("a", other, None, 2, {}, 3, None, None))
+    pair.turn(join(None, "more"), join(None, "here", other))
+    assert group().state == PREPARING
+    pair.turn(ms=10_000)
+    pair.look()
+    assert (group().generation, len(group().members)) == (3, 2 if late is None else 3)
+    pair.turn(ms=400_000)
+    pair.look()
 
 
 @pytest.mark.parametrize("syncs", [True, False])

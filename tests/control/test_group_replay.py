@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import event, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
 from mqlog.broker import shard as shards
 from mqlog.broker.group import State
@@ -78,11 +78,10 @@ def check_replay(pair: Pair) -> None:
 class Replay(Groups):
     """The model, with logs that are written anew whenever they are worth it."""
 
-    @initialize(delay_ms=st.sampled_from([0, 0, 3_050]))
-    def begin(self, delay_ms: int) -> None:
+    def __init__(self) -> None:
+        super().__init__()
         self.kept = shards.REWRITE_BYTES, shards.REWRITE_SLICE
         shards.REWRITE_BYTES, shards.REWRITE_SLICE = 1_000, 2
-        super().begin(delay_ms)
 
     def check(self) -> None:
         before = [len(log) for log in self.logs()]
@@ -140,8 +139,7 @@ class Replay(Groups):
                 self.pair.broker.finish()
             super().teardown()
         finally:
-            if hasattr(self, "kept"):
-                shards.REWRITE_BYTES, shards.REWRITE_SLICE = self.kept
+            shards.REWRITE_BYTES, shards.REWRITE_SLICE = self.kept
 
 
 TestReplay = Replay.TestCase
