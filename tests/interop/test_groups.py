@@ -74,7 +74,11 @@ CASES = [
 class Member:
     """A client in a process of its own, and what it has read."""
 
+    #: Those that nobody has closed.
+    living: list[Member] = []
+
     def __init__(self, program: list[str], *arguments: str) -> None:
+        self.living.append(self)
         self.read: list[Place] = []
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the member
         self.process = subprocess.Popen(
@@ -106,12 +110,28 @@ class Member:
         try:
             code = self.process.wait(PATIENCE_S)
         finally:
-            self.process.kill()
-            self.process.wait()
-            self._reader.join()
+            said = self.end()
+        assert code == 0, said
+
+    def end(self) -> str:
+        """Whatever becomes of it: its process and its files go; what it said."""
+        self.living.remove(self)
+        assert self.process.stdin is not None
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self._reader.join()
         said = self.said()
         self._said.close()
-        assert code == 0, said
+        return said
+
+
+@pytest.fixture(autouse=True)
+def none_is_left() -> Iterator[None]:
+    """A test that fails leaves its members; the next ones are not to hear of them."""
+    yield
+    for member in list(Member.living):
+        member.end()
 
 
 def until(what: str, done: Callable[[], bool], *members: Member) -> None:

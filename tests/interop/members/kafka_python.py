@@ -19,7 +19,11 @@ consumer = KafkaConsumer(
     heartbeat_interval_ms=500,
 )
 while not select.select([sys.stdin], [], [], 0)[0]:
-    batches = consumer.poll(timeout_ms=100)
+    try:
+        batches = consumer.poll(timeout_ms=100)
+    except KafkaConnectionError:  # the broker is away
+        time.sleep(0.1)
+        continue
     for records in batches.values():
         for record in records:
             print(record.partition, record.offset, flush=True)
@@ -27,6 +31,6 @@ while not select.select([sys.stdin], [], [], 0)[0]:
         try:
             consumer.commit()
             break
-        except KafkaConnectionError:  # the broker is away: what was read stays to be committed
+        except KafkaConnectionError:  # what was read stays to be committed
             time.sleep(0.1)
 consumer.close()
