@@ -7,9 +7,11 @@ import subprocess
 import sys
 
 import kafka
+import kafka.structs
 import pytest
 
 import mqlog
+import mqlog.structs
 from mqlog.serializer import DefaultSerializer, JsonSerializer
 
 #: Coroutines have their own client.
