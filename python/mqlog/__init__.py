@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mqlog.client.admin import IsolationLevel, KafkaAdminClient, NewTopic, OffsetSpec
     from mqlog.client.consumer import ConsumerRecord, KafkaConsumer
     from mqlog.client.native import IoThread
+    from mqlog.client.partitioner import DefaultPartitioner, Partitioner, StickyPartitioner
+    from mqlog.client.producer import KafkaProducer
     from mqlog.client.serializers import (
         DefaultSerializer,
         Deserializer,
@@ -32,6 +34,7 @@ __all__ = [
     "ConsumerGroupMetadata",
     "ConsumerRebalanceListener",
     "ConsumerRecord",
+    "DefaultPartitioner",
     "DefaultSerializer",
     "Deserializer",
     "IoThread",
@@ -39,10 +42,13 @@ __all__ = [
     "JsonSerializer",
     "KafkaAdminClient",
     "KafkaConsumer",
+    "KafkaProducer",
     "NewTopic",
     "OffsetAndMetadata",
     "OffsetSpec",
+    "Partitioner",
     "Serializer",
+    "StickyPartitioner",
     "TopicPartition",
     "TopicPartitionReplica",
 ]
@@ -52,6 +58,8 @@ _HOMES = {
     "admin": ("IsolationLevel", "KafkaAdminClient", "NewTopic", "OffsetSpec"),
     "consumer": ("ConsumerRecord", "KafkaConsumer"),
     "native": ("IoThread",),
+    "partitioner": ("DefaultPartitioner", "Partitioner", "StickyPartitioner"),
+    "producer": ("KafkaProducer",),
     "serializers": ("DefaultSerializer", "Deserializer", "JsonSerializer", "Serializer"),
     "structs": (
         "ConsumerGroupMetadata",

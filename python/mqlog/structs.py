@@ -1,5 +1,6 @@
 """Places, offsets and what a cluster says about itself; see `mqlog.client.structs`."""
 
+from mqlog._futures import RecordMetadata
 from mqlog.client.structs import (
     BrokerMetadata,
     ConsumerGroupMetadata,
@@ -7,7 +8,6 @@ from mqlog.client.structs import (
     OffsetAndMetadata,
     OffsetAndTimestamp,
     PartitionInfo,
-    RecordMetadata,
     TopicPartition,
     TopicPartitionReplica,
 )

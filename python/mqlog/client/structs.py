@@ -36,23 +36,6 @@ class OffsetAndTimestamp(NamedTuple):
     leader_epoch: int = -1
 
 
-class RecordMetadata(NamedTuple):
-    """Where a produced record is. `offset` is -1 with acks=0; `timestamp` in milliseconds.
-
-    The sizes are of the serialized key and value in bytes, -1 for None.
-    """
-
-    topic: str
-    partition: int
-    topic_partition: TopicPartition
-    offset: int
-    timestamp: int
-    checksum: None
-    serialized_key_size: int
-    serialized_value_size: int
-    serialized_header_size: int
-
-
 class BrokerMetadata(NamedTuple):
     """A broker as it advertises itself."""
 

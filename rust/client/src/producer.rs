@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `partitioner` | which partition |
 //! | `memory`, `batch`, `split` | `buffer_memory`; one batch; two of one |
-//! | `accumulator`, `append` | where records wait; how one gets there |
+//! | `accumulator`, `append`, `many` | where records wait; how one gets there, and many |
 //! | `lane`, `idempotence` | order and numbers of one partition; the producer id |
 //! | `sender`, `dispatch`, `settle` | the task: what it takes, sends, and makes of answers |
 //! | `request`, `answer` | the bytes of a request; what an answer means |
@@ -19,6 +19,7 @@ mod completions;
 mod dispatch;
 mod idempotence;
 mod lane;
+mod many;
 mod memory;
 mod metrics;
 pub mod partitioner;
@@ -33,6 +34,7 @@ use std::time::{Duration, Instant};
 pub use append::{Append, Appended, Refused};
 pub use batch::{BatchState, Failure, Outcome, Slot};
 pub use completions::{Completions, Taken};
+pub use many::{Common, Piece, Pieces, Row, Source};
 pub use memory::Turn;
 pub use metrics::Snapshot;
 pub use mqlog_record::{Content, HeaderRef};
@@ -40,16 +42,11 @@ pub use mqlog_record::{Content, HeaderRef};
 use crate::cluster::Cluster;
 use crate::config::ProducerConfig;
 use crate::ClientError;
-use accumulator::{now_ms, Accumulator};
+use accumulator::Accumulator;
 use sender::Sender;
 
 /// The longest that a wait takes before its caller looks for signals.
 const TURN: Duration = Duration::from_millis(100);
-/// Records that are appended without letting others in.
-const CHUNK: usize = 256;
-/// The same in bytes, more or less.
-const CHUNK_BYTES: usize = 64 * 1024;
-
 /// A producer. Any thread may use it, in the process that made it (`fork::Kept` sees to that).
 #[derive(Debug)]
 pub struct Producer {
@@ -84,80 +81,6 @@ pub enum Waited {
     Done,
     /// Not yet: the caller looks for signals and at its own time, and comes back.
     NotYet,
-}
-
-/// Many records, one after the other.
-pub trait Source {
-    /// Record `index`; `None` if it cannot be read.
-    fn row(&self, index: usize) -> Option<Row<'_>>;
-}
-
-/// One of many records.
-#[derive(Debug, Clone, Copy)]
-pub struct Row<'a> {
-    /// The key.
-    pub key: Option<&'a [u8]>,
-    /// The value.
-    pub value: Option<&'a [u8]>,
-    /// In ms; `None` is now.
-    pub timestamp: Option<i64>,
-    /// The partition, if it is given.
-    pub partition: Option<i32>,
-}
-
-/// Records of one call that follow each other in one batch.
-#[derive(Debug)]
-pub struct Piece {
-    /// The batch.
-    pub batch: Arc<BatchState>,
-    /// The place of the first of them.
-    pub first: u32,
-    /// How many.
-    pub count: u32,
-}
-
-/// Where the records of one call went.
-#[derive(Debug, Default)]
-pub struct Pieces {
-    list: Vec<Piece>,
-    /// By partition: the last of its pieces, plus 1.
-    last: Vec<u32>,
-}
-
-impl Pieces {
-    /// The pieces, by the first record of each.
-    pub fn list(&self) -> &[Piece] {
-        &self.list
-    }
-
-    fn add(&mut self, appended: &Appended<'_>) {
-        let partition = usize::try_from(appended.batch.slot.partition).unwrap_or(0);
-        if self.last.len() <= partition {
-            self.last.resize(partition + 1, 0);
-        }
-        let Some(last) = self.last.get_mut(partition) else {
-            return;
-        };
-        let piece = (*last as usize)
-            .checked_sub(1)
-            .and_then(|at| self.list.get_mut(at));
-        match piece {
-            Some(piece)
-                if Arc::ptr_eq(&piece.batch, appended.batch)
-                    && piece.first + piece.count == appended.index =>
-            {
-                piece.count += 1;
-            }
-            _ => {
-                self.list.push(Piece {
-                    batch: appended.batch.clone(),
-                    first: appended.index,
-                    count: 1,
-                });
-                *last = self.list.len() as u32;
-            }
-        }
-    }
 }
 
 impl Producer {
@@ -241,80 +164,6 @@ impl Producer {
         match self.wait_turn(ticket, &refused, waiting) {
             true => Err(refused),
             false => Err(Refused::Error(self.patience_ended(record.topic, &refused))),
-        }
-    }
-
-    /// Appends the rows `from..to` of a source, and says how many; fewer only with a reason. Rows
-    /// name a partition themselves, or `partition` does; their timestamp or the one given or now
-    /// counts. Waits for a turn first if the last call was refused.
-    #[allow(clippy::too_many_arguments)]
-    pub fn append_many<S: Source>(
-        &self,
-        topic: u32,
-        partition: Option<i32>,
-        acks: i16,
-        timestamp: Option<i64>,
-        source: &S,
-        rows: std::ops::Range<usize>,
-        pieces: &mut Pieces,
-        waiting: &mut Waiting,
-    ) -> (usize, Result<(), Refused>) {
-        let ticket = self.shared.bell.ticket();
-        let start = rows.start;
-        let mut at = rows.start;
-        while at < rows.end {
-            let (chunk, mut bytes) = (rows.end.min(at + CHUNK), 0);
-            let now = timestamp.unwrap_or_else(now_ms);
-            let mut appender = self.shared.lock();
-            while at < chunk && bytes < CHUNK_BYTES {
-                let Some(row) = source.row(at) else {
-                    let text = format!("record {at} cannot be read");
-                    return (at - start, Err(Refused::Error(ClientError::State(text))));
-                };
-                let record = Append {
-                    topic,
-                    partition: row.partition.or(partition),
-                    acks,
-                    timestamp: Some(row.timestamp.unwrap_or(now)),
-                    content: Content {
-                        key: row.key,
-                        value: row.value,
-                        headers: &[],
-                    },
-                };
-                bytes += row.value.map_or(0, <[u8]>::len);
-                match appender.append(&record, &mut waiting.turn) {
-                    Ok(appended) => pieces.add(&appended),
-                    Err(refused) => {
-                        drop(appender);
-                        let refused = self.wait_refused(topic, ticket, refused, waiting);
-                        return (at - start, Err(refused));
-                    }
-                }
-                at += 1;
-            }
-            drop(appender);
-            waiting.since = None;
-            if waiting.turn != 0 {
-                self.shared.memory.leave(&mut waiting.turn);
-            }
-        }
-        (at - start, Ok(()))
-    }
-
-    fn wait_refused(
-        &self,
-        topic: u32,
-        ticket: u32,
-        refused: Refused,
-        waiting: &mut Waiting,
-    ) -> Refused {
-        if !matches!(refused, Refused::Memory { .. } | Refused::Metadata) {
-            return refused;
-        }
-        match self.wait_turn(ticket, &refused, waiting) {
-            true => refused,
-            false => Refused::Error(self.patience_ended(topic, &refused)),
         }
     }
 

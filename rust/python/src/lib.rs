@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 mod broker;
 mod capi;
 mod capi_consumer;
+mod capi_producer;
 mod client;
 mod client_config;
 mod client_error;
@@ -15,6 +16,8 @@ mod control_queue;
 mod control_values;
 mod exchange;
 mod image;
+mod producer;
+mod producer_source;
 mod records;
 
 #[pymodule(name = "_native")]
@@ -23,8 +26,10 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     capi::register(module)?;
     capi_consumer::register(module)?;
     consumer::register(module)?;
+    capi_producer::register(module)?;
     client::register(module)?;
     codec::register(module)?;
     exchange::register(module)?;
+    producer::register(module)?;
     records::register(module)
 }

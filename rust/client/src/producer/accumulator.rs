@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use mqlog_protocol::ErrorCode;
 use tokio::sync::Notify;
@@ -339,9 +339,8 @@ pub(super) fn seal(state: &mut State, slot: Slot) -> Option<Batch> {
 }
 
 /// Now, in ms since 1970.
+#[inline]
 pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        since.as_secs() as i64 * 1000 + i64::from(since.subsec_millis())
-    })
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    now.tv_sec * 1000 + now.tv_nsec / 1_000_000
 }

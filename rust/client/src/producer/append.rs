@@ -73,6 +73,47 @@ impl Appender<'_> {
         record: &Append<'_>,
         turn: &mut Turn,
     ) -> Result<Appended<'_>, Refused> {
+        let slot = self.ready(record, turn)?;
+        let timestamp = record.timestamp.unwrap_or_else(now_ms);
+        let full = Refused::Memory { size: 0 };
+        let Some(open) = open_batch(&mut self.state, slot) else {
+            return Err(full);
+        };
+        let index = open.put(timestamp, &record.content).ok_or(full)?;
+        Ok(Appended {
+            batch: &open.state,
+            index,
+            timestamp,
+        })
+    }
+
+    /// Appends one record, to be followed by others for as long as they go to the same batch.
+    #[inline]
+    pub(crate) fn run(&mut self, record: &Append<'_>, turn: &mut Turn) -> Result<Run<'_>, Refused> {
+        let slot = self.ready(record, turn)?;
+        let (most, full) = (self.shared.most(), Refused::Memory { size: 0 });
+        let topic = self.state.topics.get(slot.topic as usize);
+        let partitions = topic.map_or(0, |topic| topic.slots.len() as u32);
+        let Some(open) = open_batch(&mut self.state, slot) else {
+            return Err(full);
+        };
+        let start = open.size();
+        let timestamp = record.timestamp.unwrap_or_else(now_ms);
+        let first = open.put(timestamp, &record.content).ok_or(full)?;
+        Ok(Run {
+            open,
+            first,
+            count: 1,
+            start,
+            most,
+            partitions,
+            keyless: record.partition.is_none() && record.content.key.is_none(),
+        })
+    }
+
+    /// The slot of a record, with an open batch that has room for it.
+    #[inline]
+    fn ready(&mut self, record: &Append<'_>, turn: &mut Turn) -> Result<Slot, Refused> {
         let size = record.content.size_bound();
         let mut slot = self.slot(record)?;
         if !self.fits(slot, record.acks, size) {
@@ -85,17 +126,7 @@ impl Appender<'_> {
                 self.open(slot, record.acks, size, turn)?;
             }
         }
-        let timestamp = record.timestamp.unwrap_or_else(now_ms);
-        let put = open_batch(&mut self.state, slot).and_then(|open| {
-            let index = open.put(timestamp, &record.content)?;
-            Some((&open.state, index))
-        });
-        let (batch, index) = put.ok_or(Refused::Memory { size })?;
-        Ok(Appended {
-            batch,
-            index,
-            timestamp,
-        })
+        Ok(slot)
     }
 
     /// Whether `size` bytes go into the open batch of a slot, whose buffer may grow for them.
@@ -224,4 +255,48 @@ fn open_batch(state: &mut State, slot: Slot) -> Option<&mut Open> {
 fn larger(needed: usize, most: usize) -> usize {
     let doubled = needed.checked_next_power_of_two().unwrap_or(needed);
     doubled.min(most).max(needed)
+}
+
+/// Records on their way into one batch.
+pub(crate) struct Run<'a> {
+    open: &'a mut Open,
+    first: u32,
+    count: u32,
+    start: usize,
+    most: usize,
+    partitions: u32,
+    keyless: bool,
+}
+
+impl<'a> Run<'a> {
+    /// Appends one more record, if it goes to this batch and fits as the batch is.
+    #[inline]
+    pub(crate) fn put(&mut self, record: &Append<'_>) -> bool {
+        let mine = match (record.partition, record.content.key) {
+            (Some(partition), _) => partition == self.open.state.slot.partition,
+            (None, Some(key)) => {
+                for_key(key, self.partitions) as i32 == self.open.state.slot.partition
+            }
+            (None, None) => self.keyless,
+        };
+        let whole = self.open.size().saturating_add(record.content.size_bound());
+        if !mine || record.acks != self.open.acks || whole > self.most {
+            return false;
+        }
+        let put = self
+            .open
+            .put(record.timestamp.unwrap_or(0), &record.content);
+        self.count += u32::from(put.is_some());
+        put.is_some()
+    }
+
+    /// Bytes appended so far.
+    pub(crate) fn bytes(&self) -> usize {
+        self.open.size() - self.start
+    }
+
+    /// The batch, the place of the first record there, and how many they are.
+    pub(crate) fn end(self) -> (&'a Arc<BatchState>, u32, u32) {
+        (&self.open.state, self.first, self.count)
+    }
 }

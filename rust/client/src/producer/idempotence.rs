@@ -84,6 +84,7 @@ pub(crate) async fn ask(cluster: &Cluster) -> Result<(i64, i16), ClientError> {
     let connection = cluster.any(Purpose::General).await?;
     let version = connection.version(ApiKey::InitProducerId, NEWEST)?;
     let request = InitProducerIdRequest {
+        transactional_id: None,
         // Of no meaning without transactions, but checked.
         transaction_timeout_ms: i32::MAX,
         ..Default::default()

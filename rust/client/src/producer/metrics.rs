@@ -16,6 +16,13 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
         }
 
+        impl Snapshot {
+            /// Each counter with its name.
+            pub fn counts(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+
         impl Metrics {
             pub(crate) fn snapshot(&self) -> Snapshot {
                 Snapshot { $($name: self.$name.0.load(Relaxed),)* }

@@ -1,0 +1,3 @@
+# Nothing here is for Python.
+
+__all__: list[str] = []
