@@ -155,6 +155,9 @@ class FakeReading:
         self.at[topic, index].paused = on
         return True
 
+    def all_facts(self) -> list[tuple[str, int, At]]:
+        return [(*place, at) for place, at in sorted(self.at.items())]
+
     def facts(self, topic: str, index: int) -> At | None:
         return self.at.get((topic, index))
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from mqlog.client import settings as s
+from mqlog.client.assignors import assignors
 from mqlog.client.settings import Setting
 from mqlog.errors import KafkaConfigurationError
 
@@ -384,6 +385,9 @@ class ConsumerConfig(Config):
             self._check_group()
         elif self["group_instance_id"] is not None:
             self._fail("group_instance_id", "needs group_id")
+        self._values["partition_assignment_strategy"] = assignors(
+            self["partition_assignment_strategy"]
+        )
         # An answer holds a little more than its records, and at least one batch of them.
         least = min(self["fetch_max_bytes"] + self["max_partition_fetch_bytes"], s.INT32)
         self._values["receive_message_max_bytes"] = max(self["receive_message_max_bytes"], least)

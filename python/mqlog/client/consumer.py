@@ -48,8 +48,12 @@ class KafkaConsumer(Polling):
         dotted = topics[0] if topics and isinstance(topics[0], Mapping) else None
         super().__init__(dotted, settings)
         names = topics if dotted is None else topics[1:]
-        if names:
-            self.subscribe(names)
+        try:
+            if names:
+                self.subscribe(names)
+        except BaseException:
+            self.close(autocommit=False)
+            raise
 
     def __enter__(self) -> KafkaConsumer:
         return self

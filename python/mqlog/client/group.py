@@ -86,7 +86,7 @@ class Group:
         self._coordinators = coordinators
         self._reader = reader
         self._heart = heart
-        self._assignors = assignors.assignors(config["partition_assignment_strategy"])
+        self._assignors: list[Assignor] = config["partition_assignment_strategy"]
         #: Only if every assignor can: the group may choose any of them.
         self.cooperative = all(one.cooperative for one in self._assignors)
         self._member = ""

@@ -11,7 +11,13 @@ from mqlog.client.config import Config
 from mqlog.client.driver import Driver
 from mqlog.client.flow import Backoff, Flow, Refresh
 from mqlog.client.metadata import Snapshot
-from mqlog.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, NoBrokersAvailable
+from mqlog.errors import (
+    KafkaConfigurationError,
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    NoBrokersAvailable,
+)
 
 #: Without `bootstrap_timeout_ms`, how long addresses that refuse at once are tried again.
 PATIENCE_S = 2.0
@@ -28,7 +34,9 @@ class Native:
     """A `_native.Client` whose snapshots are ours."""
 
     def __init__(self, config: Config) -> None:
-        shared: IoThread | None = config["io_thread"]
+        shared = config["io_thread"]
+        if shared is not None and not isinstance(shared, IoThread):
+            raise KafkaConfigurationError("io_thread", shared, "must be an mqlog.IoThread")
         self.client = _native.Client(config.net(), None if shared is None else shared._native)
         # What is called most goes straight through.
         self.version = self.client.version

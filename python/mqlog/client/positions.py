@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from mqlog.client.driver import Driver, Task
@@ -81,6 +81,9 @@ class Reading(Protocol):
     def facts(self, topic: str, partition: int) -> Facts | None:
         """What is known of a partition that is read."""
 
+    def all_facts(self) -> Sequence[tuple[str, int, Facts]]:
+        """What is known of all of them."""
+
 
 class Positions:
     """The partitions that are read."""
@@ -143,8 +146,11 @@ class Positions:
 
     def all(self) -> dict[TopicPartition, OffsetAndMetadata]:
         """Every position that there is."""
-        found = {place: self.at(place) for place in sorted(self.owned)}
-        return {place: at for place, at in found.items() if at is not None}
+        return {
+            TopicPartition(topic, index): OffsetAndMetadata(facts.position, "", facts.epoch)
+            for topic, index, facts in self._reading.all_facts()
+            if facts.position is not None
+        }
 
     @property
     def awaits(self) -> bool:

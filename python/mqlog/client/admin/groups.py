@@ -139,10 +139,10 @@ class GroupAdmin(AdminBase):
         return dict(zip(wanted, self._run(flow, "listing group offsets"), strict=True))
 
     def _offsets(
-        self, group: str, places: list[TopicPartition] | None
+        self, group: str, places: list[TopicPartition] | None, node: int | None = None
     ) -> Flow[dict[TopicPartition, OffsetAndMetadata]]:
-        found = yield from self._at_coordinator(
-            group, lambda node: committed(node, group, places, purpose="admin")
+        found = yield from self._at(
+            group, node, lambda node: committed(node, group, places, purpose="admin")
         )
         missing = {place: OffsetAndMetadata(-1) for place in places or () if place not in found}
         return {**found, **missing}
@@ -154,8 +154,9 @@ class GroupAdmin(AdminBase):
         partitions: Iterable[Any] | None = None,
     ) -> dict[TopicPartition, Any]:
         """What one group has committed; see `list_group_offsets`."""
-        places = None if partitions is None else list(partitions)
-        return self.list_group_offsets({group_id: places})[group_id]
+        places = None if partitions is None else [as_partition(one) for one in partitions]
+        flow = self._offsets(group_id, places, group_coordinator_id)
+        return self._run(flow, "listing group offsets")
 
     def alter_group_offsets(
         self,
@@ -206,7 +207,7 @@ class GroupAdmin(AdminBase):
         }
 
         def flow() -> Flow[dict[TopicPartition, dict[str, Any]]]:
-            now = yield from self._offsets(group_id, list(specs))
+            now = yield from self._offsets(group_id, list(specs), group_coordinator_id)
             starts = yield from list_offsets(
                 dict.fromkeys(specs, OffsetSpec.EARLIEST), patient=False
             )
