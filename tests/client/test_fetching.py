@@ -334,7 +334,7 @@ def test_gaps_and_empty_batches_of_compaction_are_passed(cluster: Cluster) -> No
     ]
     cluster.fill("t", [b"x"])
     cluster.on(Api.FETCH, replaced(b"".join(log)))
-    cluster.always(Api.FETCH, replaced(b""))
+    cluster.always(Api.FETCH, replaced(b"", error_code=0))
     with reading(cluster) as consumer:
         consumer.start(("t", 0, 0))
         assert [record.offset for record in consumer.take(2)] == [10, 30]
