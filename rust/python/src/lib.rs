@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 mod broker;
 mod capi;
 mod capi_consumer;
+mod capi_futures;
 mod capi_producer;
 mod client;
 mod client_config;
