@@ -43,6 +43,8 @@ impl Recycler {
                 .buffers
                 .iter()
                 .enumerate()
+                // Of equals the one given back last: it may still be in the processor's cache.
+                .rev()
                 .filter(|(_, buffer)| fits.contains(&buffer.len()))
                 .min_by_key(|(_, buffer)| buffer.len())
                 .map(|(index, _)| index);

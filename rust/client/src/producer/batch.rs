@@ -308,6 +308,7 @@ impl Open {
             base_timestamp: self.base_timestamp,
             max_timestamp: self.max_timestamp,
             numbers: None,
+            place: 0,
             attempts: 0,
             flight: None,
             unknown: false,
@@ -345,6 +346,8 @@ pub(crate) struct Batch {
     pub(super) max_timestamp: i64,
     /// Given when it is first sent.
     pub(crate) numbers: Option<Numbers>,
+    /// Which of its partition's batches it is, as the broker counts them.
+    pub(crate) place: u64,
     pub(crate) attempts: u32,
     /// The request that carries it.
     pub(crate) flight: Option<u64>,

@@ -9,9 +9,10 @@ use super::batch::Batch;
 use super::idempotence::{Identity, Numbering};
 use crate::ClientError;
 
-/// What a broker remembers of a producer's last batches: with more of them on their way it could
-/// not tell a second copy from a gap.
-const MOST_UNRESOLVED: usize = 5;
+/// What a broker remembers of a producer's last batches. A batch whose end is not known must stay
+/// among them, or its second copy would look like a gap: so nothing is sent that is further away
+/// from the first such batch, however many in between are in the log already.
+const REMEMBERED: u64 = 5;
 
 /// One partition's batches.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ pub(crate) struct Lane {
     renew: bool,
     flying: usize,
     node: i32,
+    next_place: u64,
 }
 
 /// What a lane would send.
@@ -81,7 +83,7 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 pub(crate) enum Settled {
     /// It ended as the verdict says.
-    Over(Batch),
+    Over(Box<Batch>),
     /// It is sent again.
     Again,
     /// It must be split, at this place.
@@ -106,6 +108,7 @@ impl Lane {
             renew: false,
             flying: 0,
             node: -1,
+            next_place: 0,
         }
     }
 
@@ -140,7 +143,8 @@ impl Lane {
         if let Some(again) = self.sent.iter().position(|batch| batch.flight.is_none()) {
             // In order: not before what follows it has come back as well.
             let all_back = self.sent.range(again..).all(|batch| batch.flight.is_none());
-            let free = all_back && self.flying < self.most();
+            let place = self.sent.get(again).map_or(0, |batch| batch.place);
+            let free = all_back && self.is_remembered(place);
             return if free {
                 Next::Again(again)
             } else {
@@ -158,19 +162,17 @@ impl Lane {
             (Some(flying), Some(acks)) => flying.acks == acks && flying.numbers.is_some(),
             (Some(flying), None) => flying.numbers.is_some(),
         };
-        if !together || self.hole || self.sent.len() >= self.most() {
+        if !together || self.hole || !self.is_remembered(self.next_place) {
             return Next::Later;
         }
         next
     }
 
-    /// How many batches may be on their way.
-    fn most(&self) -> usize {
-        if self.known {
-            MOST_UNRESOLVED
-        } else {
-            1
-        }
+    /// Whether the broker still knows the first batch of `sent` when the one at `place` is written.
+    fn is_remembered(&self, place: u64) -> bool {
+        let most = if self.known { REMEMBERED } else { 1 };
+        let first = self.sent.front().map_or(place, |batch| batch.place);
+        place - first < most
     }
 
     /// The batch that [`Lane::next`] means.
@@ -192,7 +194,9 @@ impl Lane {
             }
             batch.numbers = Some(self.numbering.as_mut()?.take(batch.count));
         }
-        let (batch, _) = self.ready.pop_front()?;
+        let (mut batch, _) = self.ready.pop_front()?;
+        batch.place = self.next_place;
+        self.next_place += 1;
         self.sent.push_back(batch);
         Some(self.sent.len() - 1)
     }
@@ -261,13 +265,20 @@ impl Lane {
     }
 
     fn over(&mut self, at: usize) -> Settled {
-        self.sent.remove(at).map_or(Settled::Unknown, Settled::Over)
+        let batch = self.sent.remove(at);
+        batch.map_or(Settled::Unknown, |batch| Settled::Over(Box::new(batch)))
     }
 
     /// Puts the halves of a batch in its place.
     pub(crate) fn replace(&mut self, at: usize, halves: [Batch; 2]) {
-        self.sent.remove(at);
-        for half in halves.into_iter().rev() {
+        let Some(whole) = self.sent.remove(at) else {
+            return;
+        };
+        // What was sent after it was refused with it, and moves by one.
+        self.sent.range_mut(at..).for_each(|batch| batch.place += 1);
+        self.next_place += 1;
+        for (more, mut half) in halves.into_iter().enumerate().rev() {
+            half.place = whole.place + more as u64;
             self.sent.insert(at, half);
         }
     }

@@ -115,6 +115,7 @@ impl<'a> Part<'a> {
             base_timestamp: self.base_timestamp,
             max_timestamp: self.max_timestamp,
             numbers: self.of.numbers.map(|numbers| numbers.plus(self.first)),
+            place: 0,
             attempts: self.of.attempts,
             flight: None,
             unknown: false,

@@ -1,7 +1,7 @@
 //! A cluster that keeps what it is sent, by Kafka's rules for order and numbers, and that fails as
 //! a test tells it to.
 
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, unused_imports, clippy::unwrap_used)]
 
 mod client;
 mod log;
@@ -119,7 +119,10 @@ impl Ledger {
     fn serve(&self, node: usize, mut line: Line) {
         while let Some(asked) = line.next() {
             let body = match asked.api {
-                ApiKey::ApiVersions => peer::api_versions(asked.version),
+                ApiKey::ApiVersions => {
+                    let newest = self.state(|state| state.newest_produce);
+                    peer::api_versions_up_to(asked.version, ApiKey::Produce, newest)
+                }
                 ApiKey::Metadata => self.metadata(&asked),
                 ApiKey::InitProducerId => self.identity(&asked),
                 ApiKey::Produce => match self.produce(node, &asked) {

@@ -73,12 +73,21 @@ pub fn framed(api: ApiKey, version: i16, id: i32, body: &[u8]) -> Vec<u8> {
 }
 
 pub fn api_versions(version: i16) -> Vec<u8> {
+    api_versions_up_to(version, ApiKey::Produce, i16::MAX)
+}
+
+/// The same, of one API only up to a version.
+pub fn api_versions_up_to(version: i16, of: ApiKey, newest: i16) -> Vec<u8> {
     let api_keys = ApiKey::all()
         .filter_map(|api| Some((api, api.advertised()?)))
         .map(|(api, versions)| ApiVersionsResponseVersion {
             api_key: api as i16,
             min_version: versions.min,
-            max_version: versions.max,
+            max_version: if api == of {
+                versions.max.min(newest)
+            } else {
+                versions.max
+            },
         })
         .collect();
     let mut out = Vec::new();
