@@ -7,20 +7,23 @@ import subprocess
 import sys
 
 import kafka
+import kafka.partitioner
 import kafka.structs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import mqlog
 import mqlog.structs
+from mqlog.partitioner import murmur2
 from mqlog.serializer import DefaultSerializer, JsonSerializer
 
 #: Coroutines have their own client.
 MISSING = {"AsyncConsumerRebalanceListener"}
-PRODUCING = {"KafkaProducer"}
 
 
 def test_every_name_of_the_package_is_there() -> None:
-    assert {name for name in kafka.__all__ if not hasattr(mqlog, name)} - PRODUCING == MISSING
+    assert {name for name in kafka.__all__ if not hasattr(mqlog, name)} == MISSING
     assert set(mqlog.__all__) <= set(dir(mqlog))
     for name in mqlog.__all__:
         assert getattr(mqlog, name) is getattr(mqlog, name)
@@ -28,7 +31,9 @@ def test_every_name_of_the_package_is_there() -> None:
         mqlog.Nonsense  # noqa: B018
 
 
-@pytest.mark.parametrize("module", ["admin", "consumer", "serializer", "structs"])
+@pytest.mark.parametrize(
+    "module", ["admin", "consumer", "partitioner", "producer", "serializer", "structs"]
+)
 def test_every_name_of_its_modules_is_there(module: str) -> None:
     theirs = importlib.import_module(f"kafka.{module}")
     ours = importlib.import_module(f"mqlog.{module}")
@@ -59,6 +64,11 @@ def test_importing_the_package_is_cheap() -> None:
     code = "import sys; from mqlog import KafkaConsumer; print('numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@given(st.binary(max_size=40))
+def test_murmur2_is_kafka_pythons(data: bytes) -> None:
+    assert murmur2(data) == kafka.partitioner.murmur2(data)
 
 
 def test_serializers() -> None:

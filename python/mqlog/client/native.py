@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from mqlog import _native
@@ -17,6 +18,8 @@ from mqlog.errors import (
     KafkaError,
     KafkaTimeoutError,
     NoBrokersAvailable,
+    SaslAuthenticationFailedError,
+    UsedAfterForkError,
 )
 
 #: Without `bootstrap_timeout_ms`, how long addresses that refuse at once are tried again.
@@ -65,8 +68,9 @@ class Native:
         return self.client.metrics()
 
     def close(self) -> None:
-        """Closes all connections."""
-        self.client.close()
+        """Closes all connections; in a child of a fork they are the parent's."""
+        with suppress(UsedAfterForkError):
+            self.client.close()
 
 
 def connect(config: Config) -> tuple[Native, Driver]:
@@ -84,8 +88,14 @@ def connect(config: Config) -> tuple[Native, Driver]:
     except (KafkaTimeoutError, KafkaConnectionError) as error:
         native.close()
         last = error.__cause__ if isinstance(error, KafkaTimeoutError) else error
-        hint = last.hint if isinstance(last, KafkaError) else None
-        raise NoBrokersAvailable(str(last or error), hint=hint) from None
+        raise NoBrokersAvailable(
+            f"{last or error}; none of bootstrap_servers={_shown(config)} could be reached",
+            hint=last.hint if isinstance(last, KafkaError) else None,
+        ) from None
+    except SaslAuthenticationFailedError as error:
+        native.close()
+        user = config["sasl_plain_username"]
+        raise type(error)(f"{error} (sasl_plain_username={user})", hint=error.hint) from None
     except BaseException:
         native.close()
         raise
@@ -103,3 +113,9 @@ def _bootstrap(patience_s: float) -> Flow[None]:
                 raise
             attempt += 1
             yield Backoff(attempt, error)
+
+
+def _shown(config: Config) -> str:
+    places = config["bootstrap_servers"]
+    hosts = [(f"[{host}]" if ":" in host else host, port) for host, port in places]
+    return ",".join(f"{host}:{port}" for host, port in hosts)

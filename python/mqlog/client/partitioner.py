@@ -61,3 +61,21 @@ class DefaultPartitioner(Partitioner):
 
 class StickyPartitioner(DefaultPartitioner):
     """The same: records without a key stick to one partition until its batch is full."""
+
+
+_MASK, _SEED, _FACTOR = 0xFFFFFFFF, 0x9747B28C, 0x5BD1E995
+
+
+def murmur2(data: bytes) -> int:
+    """The hash of a key, 32 bits without a sign: its low 31 bits modulo the partitions choose."""
+    length = len(data)
+    state = _SEED ^ length
+    whole = length - length % 4
+    for at in range(0, whole, 4):
+        word = int.from_bytes(data[at : at + 4], "little") * _FACTOR & _MASK
+        word = (word ^ word >> 24) * _FACTOR & _MASK
+        state = state * _FACTOR & _MASK ^ word
+    if whole < length:
+        state = (state ^ int.from_bytes(data[whole:], "little")) * _FACTOR & _MASK
+    state = (state ^ state >> 13) * _FACTOR & _MASK
+    return state ^ state >> 15

@@ -15,7 +15,7 @@ from mqlog.client.flow import Flow
 from mqlog.client.heart import NativeHeart
 from mqlog.client.native import connect
 from mqlog.client.structs import TopicPartition
-from mqlog.errors import ClosedError, IllegalStateError, RetriableError
+from mqlog.errors import ClosedError, IllegalStateError, RetriableError, UsedAfterForkError
 
 T = TypeVar("T")
 log = logging.getLogger("mqlog.client")
@@ -116,6 +116,11 @@ class Polling(ConsumerBase):
         A thread that polls returns at once. Twice is as good as once.
         """
         if self._closed:
+            return
+        try:
+            self._native.check()
+        except UsedAfterForkError:  # its threads and sockets are the parent's, to close
+            self._closed = True
             return
         limit = self._config["request_timeout_ms"] if timeout_ms is None else timeout_ms
         self._stop = True

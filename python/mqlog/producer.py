@@ -1,0 +1,5 @@
+"""Producing; see `mqlog.client.producer`."""
+
+from mqlog.client.producer import KafkaProducer
+
+__all__ = ["KafkaProducer"]
