@@ -232,12 +232,13 @@ cdef class RecordColumns:
             raise ValueError("these columns have no headers: ask for them with headers=True")
         found = []
         for record in range(self.info.length):
-            found.append([
-                (item(&self.info.header_names, place).decode(), item(&self.info.header_values, place))
-                for place in range(
-                    self.info.header_offsets[record], self.info.header_offsets[record + 1]
-                )
-            ])
+            pairs = []
+            for place in range(
+                self.info.header_offsets[record], self.info.header_offsets[record + 1]
+            ):
+                name = item(&self.info.header_names, place).decode()
+                pairs.append((name, item(&self.info.header_values, place)))
+            found.append(pairs)
         return found
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mqlog import _native
@@ -258,6 +258,7 @@ def test_duckdb_queries_it(columns: RecordColumns) -> None:
     assert found == [("t", 20, 190, sum(row[1] is not None for row in ROWS), longest)]
 
 
+@settings(deadline=None)
 @given(
     rows=st.lists(
         st.tuples(

@@ -12,7 +12,7 @@ from typing import Any
 
 import kafka.consumer.fetcher
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mqlog import _native
@@ -78,6 +78,7 @@ def test_every_codec_is_read(offline: Offline, codec: str) -> None:
     assert [record.offset for record in records] == list(range(1000))
 
 
+@settings(deadline=None)
 @given(
     rows=st.lists(
         st.tuples(
@@ -347,6 +348,7 @@ def test_read_committed_skips_what_was_aborted() -> None:
             assert consumer.position("t") == 7, "markers move the position, and nobody sees them"
 
 
+@settings(deadline=None)
 @given(
     damage=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=4),
     codec=st.sampled_from(["none", "lz4", "zstd", "snappy", "gzip"]),

@@ -8,13 +8,53 @@ use std::sync::{Arc, Mutex, Weak};
 
 use crate::views::{self, RecordView};
 
+/// Values in memory that was written before: emptying it forgets them without touching it, and
+/// filling it again asks for no room value by value.
+#[derive(Debug, Default)]
+pub struct Filled<T> {
+    items: Vec<T>,
+    used: usize,
+}
+
+impl<T> std::ops::Deref for Filled<T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        self.items.get(..self.used).unwrap_or_default()
+    }
+}
+
+impl<T: Copy + Default> Filled<T> {
+    /// Room for so many more values, which count from now on and must be written.
+    #[inline]
+    fn room(&mut self, count: usize) -> &mut [T] {
+        let start = self.used;
+        let end = start + count;
+        if end > self.items.len() {
+            let least = end.max(2 * self.items.len()).next_power_of_two();
+            self.items.resize(least, T::default());
+        }
+        self.used = end;
+        self.items.get_mut(start..end).unwrap_or_default()
+    }
+
+    fn clear(&mut self) {
+        self.used = 0;
+    }
+
+    fn bytes(&self) -> usize {
+        self.items.capacity() * size_of::<T>()
+    }
+}
+
 /// Byte strings in a row, some of them null. `offsets` has one number more than there are strings.
 #[derive(Debug)]
 pub struct Binary {
     /// Where each begins in `data`, and where the last ends.
-    pub offsets: Vec<i32>,
+    pub offsets: Filled<i32>,
     /// All bytes.
-    pub data: Vec<u8>,
+    pub data: Filled<u8>,
     /// A bit each, lowest first, 0 for null; empty while none is null.
     pub validity: Vec<u8>,
     /// How many are null.
@@ -23,9 +63,11 @@ pub struct Binary {
 
 impl Default for Binary {
     fn default() -> Self {
+        let mut offsets = Filled::default();
+        offsets.room(1);
         Binary {
-            offsets: vec![0],
-            data: Vec::new(),
+            offsets,
+            data: Filled::default(),
             validity: Vec::new(),
             nulls: 0,
         }
@@ -53,33 +95,53 @@ impl Binary {
     }
 
     fn clear(&mut self) {
-        self.offsets.truncate(1);
+        self.offsets.clear();
+        // The first offset is 0 already.
+        self.offsets.used = 1;
         self.data.clear();
         self.validity.clear();
         self.nulls = 0;
     }
 
-    fn capacity(&self) -> usize {
-        self.offsets.capacity() * 4 + self.data.capacity() + self.validity.capacity()
+    fn bytes(&self) -> usize {
+        self.offsets.bytes() + self.data.bytes() + self.validity.capacity()
     }
 
     /// Appends one after the other. The caller has seen to it that `data` stays below 2 GiB.
     #[inline(always)]
     fn extend<'a>(&mut self, items: impl ExactSizeIterator<Item = Option<&'a [u8]>> + Clone) {
         let first = self.len();
-        self.offsets.reserve(items.len());
+        let bytes = items.clone().flatten().map(<[u8]>::len).sum();
+        let mut end = self.data.len();
+        let mut room = self.data.room(bytes);
+        let ends = self.offsets.room(items.len());
         let mut nulls = 0;
-        for item in items.clone() {
+        for (item, place) in items.clone().zip(ends) {
             match item {
-                Some(bytes) => self.data.extend_from_slice(bytes),
+                Some(bytes) => {
+                    let (into, rest) = room.split_at_mut(bytes.len());
+                    into.copy_from_slice(bytes);
+                    room = rest;
+                    end = end.wrapping_add(bytes.len());
+                }
                 None => nulls += 1,
             }
-            self.offsets.push(self.data.len() as i32);
+            *place = end as i32;
         }
         if nulls + self.nulls > 0 {
             self.mark(first, items.map(|item| item.is_some()));
         }
         self.nulls += nulls;
+    }
+
+    /// Appends so many nulls.
+    fn extend_nulls(&mut self, count: usize) {
+        let first = self.len();
+        let end = self.data.len() as i32;
+        self.offsets.room(count).fill(end);
+        self.mark(first, std::iter::repeat_n(false, 0));
+        self.validity.resize((first + count).div_ceil(8), 0);
+        self.nulls += count;
     }
 
     fn mark(&mut self, first: usize, valid: impl ExactSizeIterator<Item = bool>) {
@@ -131,13 +193,13 @@ pub struct Columns {
     /// The topics that occur.
     pub topics: Vec<Arc<str>>,
     /// Each record's topic, by its place in `topics`.
-    pub topic: Vec<i32>,
+    pub topic: Filled<i32>,
     /// Partitions.
-    pub partitions: Vec<i32>,
+    pub partitions: Filled<i32>,
     /// Offsets.
-    pub offsets: Vec<i64>,
+    pub offsets: Filled<i64>,
     /// In ms.
-    pub timestamps: Vec<i64>,
+    pub timestamps: Filled<i64>,
     /// Keys.
     pub keys: Binary,
     /// Values.
@@ -175,18 +237,25 @@ impl Columns {
     /// Appends the records that `views` name in `body`.
     pub fn append(&mut self, run: Run<'_>, body: &[u8], views: &[RecordView]) {
         let topic = self.topic_index(run.topic);
-        let len = self.len() + views.len();
-        self.topic.resize(len, topic);
-        self.partitions.resize(len, run.partition);
-        self.offsets.extend(views.iter().map(|view| view.offset));
-        self.timestamps
-            .extend(views.iter().map(|view| view.timestamp));
+        let count = views.len();
+        self.topic.room(count).fill(topic);
+        self.partitions.room(count).fill(run.partition);
+        let offsets = self.offsets.room(count).iter_mut();
+        let timestamps = self.timestamps.room(count);
+        for ((view, offset), timestamp) in views.iter().zip(offsets).zip(timestamps) {
+            (*offset, *timestamp) = (view.offset, view.timestamp);
+        }
         let part = |at: u32, size: i32| {
             let size = usize::try_from(size).ok()?;
             body.get(at as usize..at as usize + size)
         };
-        let keys = views.iter().map(|view| part(view.key, view.key_size));
-        self.keys.extend(keys);
+        // Many topics have no keys at all.
+        if views.iter().all(|view| view.key_size < 0) {
+            self.keys.extend_nulls(views.len());
+        } else {
+            let keys = views.iter().map(|view| part(view.key, view.key_size));
+            self.keys.extend(keys);
+        }
         let values = views.iter().map(|view| part(view.value, view.value_size));
         self.values.extend(values);
         if let Some(headers) = &mut self.headers {
@@ -233,11 +302,13 @@ impl Columns {
         self.next.clear();
     }
 
-    fn capacity(&self) -> usize {
-        self.keys.capacity()
-            + self.values.capacity()
-            + (self.topic.capacity() + self.partitions.capacity()) * 4
-            + (self.offsets.capacity() + self.timestamps.capacity()) * 8
+    fn bytes(&self) -> usize {
+        self.keys.bytes()
+            + self.values.bytes()
+            + self.topic.bytes()
+            + self.partitions.bytes()
+            + self.offsets.bytes()
+            + self.timestamps.bytes()
     }
 }
 
@@ -323,7 +394,7 @@ impl ColumnPool {
     /// Takes the memory of columns that nobody will see any more.
     pub fn give_back(&self, mut columns: Columns) {
         // In a child of a fork the lock may be held for ever: the memory is just freed there.
-        if columns.capacity() > KEPT_BYTES || crate::fork::generation() != self.generation {
+        if columns.bytes() > KEPT_BYTES || crate::fork::generation() != self.generation {
             return;
         }
         columns.clear();
@@ -336,119 +407,4 @@ impl ColumnPool {
 }
 
 #[cfg(test)]
-mod tests {
-    use mqlog_record::{BatchBuilder, BatchHeader, Codec, HEADER_LEN};
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::views::{Limits, Walker};
-
-    type Row = (
-        Option<Vec<u8>>,
-        Option<Vec<u8>>,
-        Vec<(String, Option<Vec<u8>>)>,
-    );
-
-    fn rows() -> impl Strategy<Value = Vec<Row>> {
-        let bytes = || prop::option::of(prop::collection::vec(any::<u8>(), 0..20));
-        let header = ("[a-zé]{0,6}", bytes());
-        let row = (bytes(), bytes(), prop::collection::vec(header, 0..3));
-        prop::collection::vec(row, 1..40)
-    }
-
-    fn append(columns: &mut Columns, topic: &Arc<str>, partition: i32, rows: &[Row], step: usize) {
-        let mut builder = BatchBuilder::new(Codec::None).base_offset(5);
-        for (index, (key, value, headers)) in rows.iter().enumerate() {
-            let headers: Vec<_> = headers
-                .iter()
-                .map(|(name, value)| (name.as_bytes(), value.as_deref()))
-                .collect();
-            builder
-                .append(key.as_deref(), value.as_deref(), index as i64, &headers)
-                .unwrap();
-        }
-        let batch = builder.build().unwrap();
-        let header = BatchHeader::parse(&batch).unwrap();
-        let mut walker = Walker::new(&header);
-        let limits = Limits {
-            records: step,
-            bytes: usize::MAX,
-            at_least_one: true,
-        };
-        let mut views = Vec::new();
-        let mut done = false;
-        while !done {
-            views.clear();
-            done = walker
-                .decode(&batch[HEADER_LEN..], 0, limits, &mut views)
-                .unwrap();
-            let run = Run {
-                topic,
-                partition,
-                next_offset: views.last().unwrap().offset + 1,
-                epoch: 3,
-            };
-            columns.append(run, &batch[HEADER_LEN..], &views);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn columns_hold_what_the_records_held(
-            batches in prop::collection::vec((0usize..2, 0i32..2, rows()), 1..6),
-            step in 1usize..9,
-        ) {
-            let topics: Vec<Arc<str>> = vec!["a".into(), "b".into()];
-            let pool = Arc::new(ColumnPool::default());
-            // The second time in memory that was used before.
-            for _ in 0..2 {
-                let mut columns = pool.take(true);
-                for (topic, partition, rows) in &batches {
-                    append(&mut columns, &topics[*topic], *partition, rows, step);
-                }
-                let columns = pool.finish(columns);
-                let mut at = 0;
-                for (topic, partition, rows) in &batches {
-                    for (index, (key, value, headers)) in rows.iter().enumerate() {
-                        let named = &columns.topics[columns.topic[at] as usize];
-                        prop_assert_eq!(named, &topics[*topic]);
-                        prop_assert_eq!(columns.partitions[at], *partition);
-                        prop_assert_eq!(columns.offsets[at], 5 + index as i64);
-                        prop_assert_eq!(columns.timestamps[at], index as i64);
-                        prop_assert_eq!(columns.keys.get(at), key.as_deref());
-                        prop_assert_eq!(columns.values.get(at), value.as_deref());
-                        let held = columns.headers.as_ref().unwrap();
-                        let range = held.offsets[at] as usize..held.offsets[at + 1] as usize;
-                        prop_assert_eq!(range.len(), headers.len());
-                        for (place, (name, value)) in range.zip(headers) {
-                            prop_assert_eq!(held.names.get(place), Some(name.as_bytes()));
-                            prop_assert_eq!(held.values.get(place), value.as_deref());
-                        }
-                        at += 1;
-                    }
-                }
-                prop_assert_eq!(columns.len(), at);
-                let nulls = batches.iter().flat_map(|b| &b.2).filter(|row| row.0.is_none()).count();
-                prop_assert_eq!(columns.keys.nulls, nulls);
-                prop_assert!(columns.next.len() <= 4);
-            }
-        }
-    }
-
-    #[test]
-    fn memory_comes_back_until_the_pool_is_gone() {
-        let pool = Arc::new(ColumnPool::default());
-        let mut columns = pool.take(false);
-        let rows = vec![(None, Some(vec![7; 1000]), Vec::new())];
-        append(&mut columns, &"t".into(), 0, &rows, 1);
-        let address = columns.values.data.as_ptr();
-        let finished = pool.finish(columns);
-        drop(finished.clone());
-        drop(finished);
-        let again = pool.take(false);
-        assert!(again.is_empty() && again.values.data.as_ptr() == address);
-        let orphan = pool.finish(again);
-        drop(pool);
-        drop(orphan);
-    }
-}
+mod tests;

@@ -14,6 +14,10 @@ const STAGING: usize = 16 * 1024;
 /// Memory reserved for a frame whose length is all that has arrived of it.
 const TRUSTED: usize = 1024 * 1024;
 
+/// The middle of a large frame is waited for in pieces of at least so many bytes: each wake-up
+/// costs as much as copying a hundred thousand.
+const PIECE: usize = 512 * 1024;
+
 /// Why no more frames can be read.
 #[derive(Debug)]
 pub(crate) enum FrameError {
@@ -86,12 +90,14 @@ impl Frames {
             }
             let count = match &mut self.partial {
                 Some(partial) if partial.missing() >= STAGING => {
+                    self.source.wait_for(partial.missing().min(PIECE));
                     let into = partial.room();
                     let count = ready!(self.source.poll_read(cx, into)).map_err(FrameError::Io)?;
                     partial.filled += count;
                     count
                 }
                 _ => {
+                    self.source.wait_for(1);
                     self.staging.copy_within(self.start..self.end, 0);
                     self.end -= self.start;
                     self.start = 0;

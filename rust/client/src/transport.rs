@@ -36,6 +36,7 @@ pub(crate) fn split(stream: TcpStream, tls: Option<ClientConnection>) -> (Source
             reader,
             sealed,
             sink: sink.clone(),
+            least: 1,
         },
         sink,
     )
@@ -113,6 +114,8 @@ pub(crate) struct Source {
     reader: OwnedReadHalf,
     sealed: Option<Sealed>,
     sink: Arc<Sink>,
+    /// What is worth a wake-up, as the system was told last.
+    least: usize,
 }
 
 /// Ciphertext on its way to rustls.
@@ -128,6 +131,15 @@ struct Sealed {
 const INPUT: usize = 32 * 1024;
 
 impl Source {
+    /// So many bytes will come, and fewer are not worth a wake-up. The end of the stream always is.
+    pub(crate) fn wait_for(&mut self, least: usize) {
+        // Of TLS only whole records are of use.
+        if least != self.least && self.sealed.is_none() {
+            self.least = least;
+            os::wait_for(self.reader.as_ref(), least);
+        }
+    }
+
     /// Reads some bytes; 0 at the end.
     pub(crate) fn poll_read(
         &mut self,
@@ -139,6 +151,31 @@ impl Source {
             Some(sealed) => sealed.poll_read(&mut self.reader, &self.sink, cx, buffer),
         }
     }
+}
+
+#[cfg(target_os = "linux")]
+mod os {
+    use std::os::fd::AsRawFd;
+
+    use tokio::net::TcpStream;
+
+    /// The kernel takes no more than fits its buffer, and makes that larger if it may.
+    pub(super) fn wait_for(socket: &TcpStream, least: usize) {
+        let least = libc::c_int::try_from(least).unwrap_or(libc::c_int::MAX);
+        let size = size_of_val(&least) as libc::socklen_t;
+        let (level, name) = (libc::SOL_SOCKET, libc::SO_RCVLOWAT);
+        // SAFETY: the kernel reads one number of this frame. If it refuses, nothing is lost but
+        // time.
+        unsafe {
+            let value = (&raw const least).cast();
+            libc::setsockopt(socket.as_raw_fd(), level, name, value, size);
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod os {
+    pub(super) fn wait_for(_: &tokio::net::TcpStream, _: usize) {}
 }
 
 fn poll_raw(
