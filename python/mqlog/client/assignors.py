@@ -15,12 +15,15 @@ import struct
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from mqlog import _native
 from mqlog.client.structs import TopicPartition
 from mqlog.errors import KafkaConfigurationError, ProtocolError
-from mqlog.protocol.data import ConsumerProtocolAssignment, ConsumerProtocolSubscription
+
+# Messages are imported where they are made: their classes take a while, and most are never needed.
+if TYPE_CHECKING:
+    from mqlog.protocol.data import ConsumerProtocolAssignment, ConsumerProtocolSubscription
 
 NO_GENERATION = -1
 #: The newest version of the two messages, and what every member writes.
@@ -297,6 +300,8 @@ def subscription(
     generation: int,
 ) -> bytes:
     """What a member says when it joins: what it has, and what it had in `generation`."""
+    from mqlog.protocol.data import ConsumerProtocolSubscription
+
     message = ConsumerProtocolSubscription(
         topics=sorted(topics),
         user_data=assignor.user_data(last, generation),
@@ -324,6 +329,8 @@ def read_member(assignor: Assignor, member_id: str, instance_id: str | None, dat
 
 def assignment(places: Iterable[TopicPartition]) -> bytes:
     """What the leader tells a member."""
+    from mqlog.protocol.data import ConsumerProtocolAssignment
+
     topics = [
         ConsumerProtocolAssignment.TopicPartition(topic, indexes)
         for topic, indexes in by_topic(places).items()

@@ -7,9 +7,7 @@ native core takes: dicts with the field names of `rust/client/src/config.rs`, ti
 
 from __future__ import annotations
 
-import difflib
 import logging
-import socket
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -25,7 +23,8 @@ PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 
 _NO_KERBEROS = f"is of GSSAPI, which is not offered; use {', '.join(MECHANISMS)}"
 _NO_PROXY = "is not offered: connections go straight to the brokers"
-_NODELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+#: TCP_NODELAY, as `socket` writes it; importing that for two numbers takes a while.
+_NODELAY = (6, 1, 1)
 
 #: What all three classes share.
 COMMON = [
@@ -439,6 +438,8 @@ def _written(
 
 
 def _unknown(name: str, known: Mapping[str, Setting]) -> str:
+    import difflib
+
     near = ELSEWHERE.get(name) or next(iter(difflib.get_close_matches(name, known, 1)), None)
     return f"there is no such setting; did you mean {near}?" if near else "there is no such setting"
 

@@ -6,7 +6,6 @@ for, so a request that takes long (joining a group) does not hold up a poll that
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Generator
 from typing import Any, Protocol, TypeVar
@@ -195,6 +194,8 @@ class Driver:
             case Sleep(ms):
                 return _Timer(ms)
             case Backoff(attempt, _):
+                import random
+
                 first, most = self._backoff_ms
                 return _Timer(
                     min(first * 2 ** min(attempt - 1, 32), most) * random.uniform(0.8, 1.2)

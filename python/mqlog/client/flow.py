@@ -13,8 +13,7 @@ thread; anything else that understands the steps may, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from mqlog.errors import KafkaError
 
@@ -26,8 +25,7 @@ Target = int | Literal["any", "controller"]
 Purpose = Literal["general", "join", "group", "admin"]
 
 
-@dataclass(slots=True)
-class Call:
+class Call(NamedTuple):
     """One request, once; answered with the response.
 
     `request` may be a function of the version that is spoken, where that decides what is asked;
@@ -44,15 +42,13 @@ class Call:
     answer_ms: float | None = None
 
 
-@dataclass(slots=True)
-class Sleep:
+class Sleep(NamedTuple):
     """Let some time pass, in milliseconds."""
 
     ms: float
 
 
-@dataclass(slots=True)
-class Backoff:
+class Backoff(NamedTuple):
     """Wait before trying again; `attempt` failed with `error` (the first attempt is 1).
 
     If the flow's time does not reach, it ends in a KafkaTimeoutError that tells the error.
@@ -62,29 +58,25 @@ class Backoff:
     error: KafkaError
 
 
-@dataclass(slots=True)
-class Refresh:
+class Refresh(NamedTuple):
     """Fresh metadata of some topics, or all there are; answered with the driver's snapshot."""
 
     topics: list[str] | None
 
 
-@dataclass(slots=True)
-class All:
+class All(NamedTuple):
     """Several flows at once; answered with their results, in order. The first error ends all."""
 
     flows: list[Generator[Any, Any, Any]]
 
 
-@dataclass(slots=True)
-class Tell:
+class Tell(NamedTuple):
     """Call a function of the user's; answered with what it returns. It may use the client."""
 
     function: Callable[[], Any]
 
 
-@dataclass(slots=True)
-class After:
+class After(NamedTuple):
     """Wait for a task that the driver runs already, however it ends."""
 
     task: Any

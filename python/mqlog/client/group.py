@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mqlog.client import assignors
 from mqlog.client.assignors import Assignor
@@ -35,9 +35,12 @@ from mqlog.errors import (
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
-from mqlog.protocol.join_group import JoinGroupRequest, JoinGroupResponse
-from mqlog.protocol.leave_group import LeaveGroupRequest, LeaveGroupResponse
-from mqlog.protocol.sync_group import SyncGroupRequest, SyncGroupResponse
+
+# Messages are imported where they are made: their classes take a while, and most are never needed.
+if TYPE_CHECKING:
+    from mqlog.protocol.join_group import JoinGroupResponse
+    from mqlog.protocol.leave_group import LeaveGroupRequest, LeaveGroupResponse
+    from mqlog.protocol.sync_group import SyncGroupResponse
 
 log = logging.getLogger("mqlog.client")
 
@@ -315,6 +318,8 @@ class Group:
 
     def _attempt(self, node: int) -> Flow[bytes]:
         """JoinGroup and SyncGroup, once."""
+        from mqlog.protocol.sync_group import SyncGroupRequest
+
         joined = yield from self._join_group(node)
         self._heart.start(
             Identity(self._group, joined.generation_id, joined.member_id, self._instance), node
@@ -341,6 +346,8 @@ class Group:
         return answer.assignment
 
     def _join_group(self, node: int) -> Flow[JoinGroupResponse]:
+        from mqlog.protocol.join_group import JoinGroupRequest
+
         self._why = None  # what has changed up to now goes into this request
         owned = self._reader.owned()
         places, generation = self._last
@@ -466,6 +473,8 @@ class Group:
 
 
 def _leave(node: int, group: str, member: str, reason: str) -> Flow[None]:
+    from mqlog.protocol.leave_group import LeaveGroupRequest
+
     def request(version: int) -> LeaveGroupRequest:
         if version < _MANY_LEAVE:
             return LeaveGroupRequest(group, member)

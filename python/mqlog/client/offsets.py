@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from mqlog.client.assignors import by_topic
 from mqlog.client.flow import Backoff, Call, Flow, Purpose, Refresh, gather, retrying
@@ -19,14 +19,16 @@ from mqlog.errors import (
     NotCoordinatorError,
     UnknownTopicOrPartitionError,
 )
-from mqlog.protocol.find_coordinator import FindCoordinatorRequest, FindCoordinatorResponse
-from mqlog.protocol.list_offsets import ListOffsetsRequest, ListOffsetsResponse
-from mqlog.protocol.offset_commit import OffsetCommitRequest, OffsetCommitResponse
-from mqlog.protocol.offset_fetch import OffsetFetchRequest, OffsetFetchResponse
-from mqlog.protocol.offset_for_leader_epoch import (
-    OffsetForLeaderEpochRequest,
-    OffsetForLeaderEpochResponse,
-)
+
+# Messages are imported where they are made: their classes take a while, and most are never needed.
+if TYPE_CHECKING:
+    from mqlog.protocol.find_coordinator import FindCoordinatorRequest, FindCoordinatorResponse
+    from mqlog.protocol.list_offsets import ListOffsetsResponse
+    from mqlog.protocol.offset_commit import OffsetCommitResponse
+    from mqlog.protocol.offset_fetch import OffsetFetchRequest, OffsetFetchResponse
+    from mqlog.protocol.offset_for_leader_epoch import (
+        OffsetForLeaderEpochResponse,
+    )
 
 T = TypeVar("T")
 Parts = Mapping[TopicPartition, T]
@@ -63,6 +65,8 @@ class Coordinators:
         found = self._nodes.get((group, key_type))
         if found is not None:
             return found
+
+        from mqlog.protocol.find_coordinator import FindCoordinatorRequest
 
         def request(version: int) -> FindCoordinatorRequest:
             if version >= _MANY_KEYS:
@@ -142,6 +146,8 @@ def _codes(answer: OffsetCommitResponse) -> dict[TopicPartition, int]:
 def _commit(
     node: int, who: Identity, offsets: Parts[OffsetAndMetadata], purpose: Purpose
 ) -> Flow[OffsetCommitResponse]:
+    from mqlog.protocol.offset_commit import OffsetCommitRequest
+
     topics: dict[str, list[Any]] = defaultdict(list)
     for place, what in sorted(offsets.items()):
         part = OffsetCommitRequest.OffsetCommitRequestPartition(
@@ -194,6 +200,8 @@ def committed(
     purpose: Purpose = "group",
 ) -> Flow[dict[TopicPartition, OffsetAndMetadata]]:
     """What a group has committed, once: of these partitions, or of all. Others are left out."""
+    from mqlog.protocol.offset_fetch import OffsetFetchRequest
+
     topics = None if places is None else by_topic(places)
 
     def request(version: int) -> OffsetFetchRequest:
@@ -325,6 +333,7 @@ def list_offsets(
 
     None where no record is that young. `committed_only` leaves open transactions out.
     """
+    from mqlog.protocol.list_offsets import ListOffsetsRequest
 
     def ask(node: int, parts: dict[TopicPartition, int]) -> Flow[dict[TopicPartition, Any]]:
         topics: dict[str, list[Any]] = defaultdict(list)
@@ -368,6 +377,7 @@ class EpochEnd(NamedTuple):
 
 def ends_of_epochs(epochs: Parts[int]) -> Flow[dict[TopicPartition, EpochEnd]]:
     """Where the leaders' logs end for the epoch given, or the one before it that they know."""
+    from mqlog.protocol.offset_for_leader_epoch import OffsetForLeaderEpochRequest
 
     def ask(node: int, parts: dict[TopicPartition, int]) -> Flow[dict[TopicPartition, Any]]:
         topics: dict[str, list[Any]] = defaultdict(list)

@@ -5,10 +5,8 @@ A check raises ValueError with the problem; whoever calls it names the setting.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 Check = Callable[[Any], Any]
@@ -138,10 +136,11 @@ def serializer(method: str) -> Check:
 
 def pem(value: Any) -> bytes:
     """The content of a PEM file, given its path."""
+    if not isinstance(value, str) and not hasattr(value, "__fspath__"):
+        raise ValueError("must be the path of a PEM file")
     try:
-        content = Path(value).read_bytes()
-    except TypeError:
-        raise ValueError("must be the path of a PEM file") from None
+        with open(value, "rb") as file:
+            content = file.read()
     except OSError as error:
         raise ValueError(f"cannot be read: {(error.strerror or str(error)).lower()}") from None
     if b"-----BEGIN " not in content:
@@ -204,6 +203,8 @@ def _address(entry: Any) -> tuple[str, int]:
 
 
 def _is_ipv6(text: str) -> bool:
+    import ipaddress
+
     try:
         ipaddress.IPv6Address(text)
     except ValueError:
