@@ -55,7 +55,7 @@ def test_index_interval_bytes(own: Broker, wire: Connection) -> None:
         topic = create_topic(wire, index_interval_bytes=interval, segment_bytes=str(SEGMENT_BYTES))
         for _ in range(110):
             wire.produce(topic, b"x" * 10_000)
-        index = files(own, topic, "*.idx")[0]
+        index = eventually(lambda topic=topic: files(own, topic, "*.idx"))[0]
         sizes.append(eventually(lambda index=index: index.stat().st_size))
     every_batch, every_ten = sizes
     assert every_batch > 5 * every_ten
