@@ -231,7 +231,10 @@ fn broker(told: MetadataResponseBroker) -> Option<(i32, Broker)> {
 
 fn topic(told: MetadataResponseTopic) -> Option<Topic> {
     let mut partitions: Vec<_> = told.partitions.into_iter().map(partition).collect();
+    // Numbers that cannot be, and the second of two, are nobody's partitions.
+    partitions.retain(|partition| partition.index >= 0);
     partitions.sort_by_key(|partition| partition.index);
+    partitions.dedup_by_key(|partition| partition.index);
     Some(Topic {
         name: told.name?.into(),
         id: told.topic_id,

@@ -441,10 +441,13 @@ impl Current {
             topic: self.fetched.topic.clone(),
             partition: self.fetched.partition,
             offset: header.base_offset,
-            what: format!(
-                "{error} (the next batch begins at {})",
-                header.next_offset()
-            ),
+            what: match error {
+                RecordError::Bomb { .. } => format!("{error} (max_decompressed_bytes)"),
+                _ => format!(
+                    "{error} (the next batch begins at {})",
+                    header.next_offset()
+                ),
+            },
         }));
     }
 

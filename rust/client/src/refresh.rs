@@ -99,9 +99,11 @@ fn lacks(cluster: &Cluster, metadata: &Metadata) -> bool {
         .iter()
         .any(|name| match metadata.topics.get(name) {
             None => true,
-            Some(topic) if topic.error == ErrorCode::None => {
-                topic.partitions.iter().any(|one| one.leader < 0)
-            }
+            // A broker may name a leader before it names that leader's address.
+            Some(topic) if topic.error == ErrorCode::None => topic
+                .partitions
+                .iter()
+                .any(|one| !metadata.brokers.contains_key(&one.leader)),
             Some(topic) => topic.error.retriable(),
         })
 }
