@@ -312,6 +312,7 @@ impl Open {
             attempts: 0,
             flight: None,
             unknown: false,
+            proven: false,
             last_error: None,
         }
     }
@@ -353,6 +354,8 @@ pub(crate) struct Batch {
     pub(crate) flight: Option<u64>,
     /// Whether an attempt ended so that the broker may have it.
     pub(crate) unknown: bool,
+    /// A later batch of its epoch is in the log, so that it must be there as well.
+    pub(crate) proven: bool,
     pub(crate) last_error: Option<ClientError>,
 }
 

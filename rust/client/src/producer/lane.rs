@@ -84,6 +84,8 @@ pub(crate) enum Verdict {
 pub(crate) enum Settled {
     /// It ended as the verdict says.
     Over(Box<Batch>),
+    /// It is in the log, nobody knows where.
+    There(Box<Batch>),
     /// It is sent again.
     Again,
     /// It must be split, at this place.
@@ -234,7 +236,15 @@ impl Lane {
             Verdict::Written { .. } => {
                 self.failures = 0;
                 self.known = true;
+                if numbered {
+                    let earlier = self.sent.range_mut(..at);
+                    earlier.for_each(|batch| batch.proven = batch.numbers.is_some());
+                }
                 return self.over(at);
+            }
+            Verdict::Gap | Verdict::Stranger if numbered && batch.proven => {
+                let batch = self.sent.remove(at);
+                return batch.map_or(Settled::Unknown, |batch| Settled::There(Box::new(batch)));
             }
             Verdict::Again { unknown } => {
                 batch.unknown |= unknown;
@@ -319,6 +329,7 @@ impl Lane {
             }
             batch.numbers = None;
             batch.unknown = false;
+            batch.proven = false;
             self.ready.push_front((batch, false));
         }
         self.renew = false;

@@ -13,6 +13,12 @@ use super::sender::{Sender, TICK};
 use crate::cluster::delay;
 use crate::ClientError;
 
+/// In the log, at an offset that nobody told.
+const ELSEWHERE: Verdict = Verdict::Written {
+    base_offset: -1,
+    log_append_time: -1,
+};
+
 impl Sender {
     /// Takes the answer to request `flight`.
     pub(super) fn answered(
@@ -31,12 +37,8 @@ impl Sender {
             Err(error) => return self.unanswered(flight, request, &error),
         };
         if request.acks == 0 {
-            let written = Verdict::Written {
-                base_offset: -1,
-                log_append_time: -1,
-            };
             for (slot, _) in &request.parts {
-                self.settle(*slot, flight, &written, None, Vec::new());
+                self.settle(*slot, flight, &ELSEWHERE, None, Vec::new());
             }
             return;
         }
@@ -102,6 +104,7 @@ impl Sender {
         let said = error.clone();
         match lane.settle(flight, verdict, error) {
             Settled::Over(batch) => self.over(&batch, verdict, said, records),
+            Settled::There(batch) => self.over(&batch, &ELSEWHERE, None, Vec::new()),
             Settled::Split(at) => self.split(slot, at, said),
             Settled::Again => self.give_up_tired(slot),
             Settled::Unknown => {}

@@ -119,6 +119,7 @@ impl<'a> Part<'a> {
             attempts: self.of.attempts,
             flight: None,
             unknown: false,
+            proven: false,
             last_error: None,
         })
     }
