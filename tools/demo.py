@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import demo_client
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from demo_kafka_tools import KafkaTools
@@ -409,6 +410,8 @@ def run() -> None:
             made.result(30)
         first_load(broker, flights, size, carriers, tools)
         second_load(broker, flights)
+        rows = [(flight.key, flight.value) for flight in flights]
+        demo_client.compare(broker.bootstrap_servers, rows, say)
         say(f"The broker's memory: {memory(broker.pid)}")
     say(f"demo: passed in {time.monotonic() - started:.0f} s")
 

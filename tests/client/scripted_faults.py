@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mqlog import _native, _records
+from mqlog.errors import ProtocolError
 
 from .scripted import Action, Api, Exchange, HangUp
 
@@ -47,7 +48,12 @@ def error(code: int, *, applied: bool = False, where: str = "all") -> Action:
         response = exchange.apply(dry=not applied)
         if response is None:
             raise HangUp  # acks=0: all that a broker can do is hang up
-        exchange.send(set_errors(response, code, where))
+        set_errors(response, code, where)
+        try:
+            exchange.send(response)
+        except ProtocolError:  # this version has no code at the top
+            response.error_code = 0
+            exchange.send(response)
 
     return act
 

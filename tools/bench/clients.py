@@ -1,12 +1,13 @@
-"""CPU time per record of Python's Kafka clients, against one broker in one session.
+"""CPU time per record of Python's Kafka clients, side by side against one broker.
 
-    python tools/bench/clients.py [--only NAME ...] [--reps 5] [--sizes 100 1000] [--out FILE]
-    python tools/bench/clients.py --bootstrap HOST:PORT        # another broker than our own
+    python tools/bench/clients.py [--reps 5] [--records 3e6] [--only CASE ...] [--sizes 100 1000]
+        [--codecs none lz4 zstd] [--out RUNS.jsonl]
+    python tools/bench/clients.py --table RUNS.jsonl
 
-The broker has core 0, each case a process of its own on core 1. Cases take turns, repetition by
-repetition. Printed are the medians of the process's CPU time (all its threads) per record, of what
-it costs relative to confluent-kafka's plain `produce`, and of records per second; the least and the
-largest show what the machine did meanwhile. A line of JSON per run goes to --out.
+The broker (`mqlog serve --durability os`, or --bootstrap with --pid) has core 0, the client core 1.
+Contenders take turns, repetition by repetition; medians and their ratios are printed. The consume
+cases read a topic that confluent-kafka has filled with batches of 1 MB. confluent-kafka is set up
+for throughput, see `client_cases.py`.
 """
 
 from __future__ import annotations
@@ -14,317 +15,334 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-#: What a case gets: servers, topic, how many records, bytes of a value.
-Case = Callable[[str, str, int, int], dict[str, float]]
-CASES: dict[str, Case] = {}
-#: Records of a case, for a measurement of about a second.
-BYTES = {100: 2_000_000, 1000: 500_000}
-BATCH = 100_000
+import machine
+from client_cases import CASES, CONFLUENT_WRITER, WARM, value
+from confluent_kafka.admin import AdminClient, NewTopic
+
+HERE = Path(__file__).resolve().parent
+ECHO = """
+import os, socket
+os.sched_setaffinity(0, {0})
+with socket.create_server(("127.0.0.1", 0)) as server:
+    print(server.getsockname()[1], flush=True)
+    while True:
+        peer, _ = server.accept()
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with peer:
+            while peer.recv(4096):
+                peer.sendall(bytes(60))
+"""
+#: Rows: title, our case, against which and how many times, ns at most for 100 B and for 1 KB.
+ROWS: list[tuple[str, str, list[tuple[str, float, float]], float, float]] = [
+    ("consume, columns", "consume_columns", [("confluent_consume", 9, 2.5)], 60, 400),
+    (
+        "consume, for record in consumer",
+        "consume_records",
+        [("confluent_consume", 2.8, 1.4), ("confluent_poll", 6, 2.5)],
+        200,
+        700,
+    ),
+    ("consume, batches()", "consume_batches", [("confluent_consume", 2.8, 1.4)], 200, 700),
+    ("produce, columns", "produce_columns", [("confluent_produce", 15, 3)], 60, 500),
+    ("produce, list", "produce_list", [("confluent_produce", 15, 3)], 60, 500),
+    ("produce, send()", "produce_send", [("confluent_produce", 6, 2.5)], 150, 600),
+    ("produce, futures awaited", "produce_futures", [("confluent_callback", 3.3, 2.4)], 500, 1000),
+    ("produce, callbacks", "produce_callback", [("confluent_callback", 3.3, 2.4)], 500, 1000),
+]
+#: Slower cases move fewer records.
+SCALE = {"confluent_poll": 0.5, "confluent_produce": 0.5, "confluent_callback": 0.5}
 
 
-def case(function: Case) -> Case:
-    """Registers a case under its name."""
-    CASES[function.__name__] = function
-    return function
+class Bench:
+    """One session against one broker."""
 
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self.options = options
+        self.process: subprocess.Popen[bytes] | None = None
+        self.servers, self.broker = options.bootstrap, options.pid
+        if not self.servers:
+            self._serve(folder)
+        # Somebody else's, so that no case depends on ours.
+        self.admin = AdminClient({"bootstrap.servers": self.servers})
+        self.echo = subprocess.Popen([sys.executable, "-c", ECHO], stdout=subprocess.PIPE)
+        assert self.echo.stdout is not None
+        self.echo_port = int(self.echo.stdout.readline())
 
-def value_of(size: int) -> bytes:
-    """Half noise, half the same byte."""
-    return os.urandom(size // 2) + b"x" * (size - size // 2)
+    def _serve(self, folder: Path) -> None:
+        mqlog = Path(sys.executable).parent / "mqlog"
+        command = ["taskset", "-c", "0", str(mqlog), "serve", str(folder / "data")]
+        command += ["--listen", "127.0.0.1:0", "--durability", "os"]
+        command += ["--set", "log.segment.delete.delay.ms=0"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().decode().split()
+        self.servers = line[line.index("on") + 1].replace("localhost", "127.0.0.1")
+        self.broker = int(line[line.index("pid") + 1])
 
+    def close(self) -> None:
+        """End what was started."""
+        self.echo.kill()
+        self.echo.wait()
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait()
 
-class Meter:
-    """CPU time and time of a stretch of code."""
+    def create(self, topic: str) -> None:
+        """A topic of one partition."""
+        settings = {"max.message.bytes": "4000000", "retention.ms": "-1"}
+        new = NewTopic(topic, num_partitions=1, replication_factor=1, config=settings)
+        self.admin.create_topics([new])[topic].result(30)
+        time.sleep(0.3)
 
-    def __init__(self) -> None:
-        self.cpu, self.wall = time.process_time(), time.perf_counter()
+    def delete(self, topic: str) -> None:
+        """And its data."""
+        self.admin.delete_topics([topic])[topic].result(30)
 
-    def stop(self, count: int) -> dict[str, float]:
-        """Per record."""
-        cpu, wall = time.process_time() - self.cpu, time.perf_counter() - self.wall
-        return {"ns": cpu / count * 1e9, "per_s": count / wall}
+    def fill(self, size: int, codec: str) -> str:
+        """The topic that is consumed."""
+        from confluent_kafka import Producer
 
-
-@contextmanager
-def ours(servers: str, **settings: Any) -> Iterator[Any]:
-    """Our producer, warm."""
-    from mqlog.client.producer import KafkaProducer
-
-    given = {"batch_size": 1_000_000, "linger_ms": 5, **settings}
-    with KafkaProducer(bootstrap_servers=servers, **given) as producer:
-        yield producer
-
-
-@case
-def send(servers: str, topic: str, count: int, size: int) -> dict[str, float]:
-    """One `send` per record; futures ignored."""
-    value = value_of(size)
-    with ours(servers) as producer:
-        producer.send(topic, value).get(10)
-        meter = Meter()
-        put = producer.send
-        for _ in range(count):
-            put(topic, value)
+        topic = f"filled-{size}-{codec}-{os.getpid()}"
+        self.create(topic)
+        producer = Producer(
+            {"bootstrap.servers": self.servers, "compression.type": codec, **CONFLUENT_WRITER}
+        )
+        data = [value(size) for _ in range(100)]
+        for number in range(self.count(size) + 2 * WARM):
+            while True:
+                try:
+                    producer.produce(topic, data[number % 100])
+                    break
+                except BufferError:
+                    producer.poll(0.01)
         producer.flush()
-        return meter.stop(count)
+        return topic
 
+    def count(self, size: int) -> int:
+        """Records of a case: fewer if they are larger."""
+        return int(self.options.records / max(1, size / 200))
 
-@case
-def send_default(servers: str, topic: str, count: int, size: int) -> dict[str, float]:
-    """The same with our default settings."""
-    from mqlog.client.producer import KafkaProducer
-
-    value = value_of(size)
-    with KafkaProducer(bootstrap_servers=servers) as producer:
-        producer.send(topic, value).get(10)
-        meter = Meter()
-        put = producer.send
-        for _ in range(count):
-            put(topic, value)
-        producer.flush()
-        return meter.stop(count)
-
-
-@case
-def send_keyed(servers: str, topic: str, count: int, size: int) -> dict[str, float]:
-    """One `send` with a key per record."""
-    value = value_of(size)
-    keys = [b"key-%d" % n for n in range(1000)]
-    with ours(servers) as producer:
-        producer.send(topic, value).get(10)
-        meter = Meter()
-        put = producer.send
-        for _ in range(count // 1000):
-            for key in keys:
-                put(topic, value, key)
-        producer.flush()
-        return meter.stop(count // 1000 * 1000)
-
-
-@case
-def send_get(servers: str, topic: str, count: int, size: int) -> dict[str, float]:
-    """Every future is waited for, in bulk."""
-    value = value_of(size)
-    with ours(servers) as producer:
-        producer.send(topic, value).get(10)
-        meter = Meter()
-        put = producer.send
-        for _ in range(count // BATCH):
-            for future in [put(topic, value) for _ in range(BATCH)]:
-                future.get(30)
-        return meter.stop(count // BATCH * BATCH)
-
-
-@case
-def send_callback(servers: str, topic: str, count: int, size: int) -> dict[str, float]:
-    """A callback for every record."""
-    value = value_of(size)
-    done = 0
-
-    def delivered(_: object) -> None:
-        nonlocal done
-        done += 1
-
-    with ours(servers) as producer:
-        producer.send(topic, value).get(10)
-        meter = Meter()
-        put = producer.send
-        for _ in range(count):
-            put(topic, value).add_callback(delivered)
-        producer.flush()
-        while done < count:
-            time.sleep(0.001)
-        return meter.stop(count)
-
-
-@case
-def send_many(servers: str, topic: str, count: int, size: int) -> dict[str, float]:
-    """Lists of values."""
-    values = [value_of(size) for _ in range(1000)] * 10
-    with ours(servers) as producer:
-        producer.send(topic, values[0]).get(10)
-        meter = Meter()
-        for _ in range(count // len(values)):
-            producer.send_many(topic, values)
-        producer.flush()
-        return meter.stop(count // len(values) * len(values))
-
-
-@case
-def send_columns(servers: str, topic: str, count: int, size: int) -> dict[str, float]:
-    """Columns: rows of bytes."""
-    rows = memoryview(value_of(size) * 10_000).cast("B", (10_000, size))
-    with ours(servers) as producer:
-        producer.send(topic, b"warm").get(10)
-        meter = Meter()
-        for _ in range(count // 10_000):
-            producer.send_columns(topic, rows)
-        producer.flush()
-        return meter.stop(count // 10_000 * 10_000)
-
-
-@case
-def send_columns_lz4(servers: str, topic: str, count: int, size: int) -> dict[str, float]:
-    """The same, compressed."""
-    rows = memoryview(value_of(size) * 10_000).cast("B", (10_000, size))
-    with ours(servers, compression_type="lz4") as producer:
-        producer.send(topic, b"warm").get(10)
-        meter = Meter()
-        for _ in range(count // 10_000):
-            producer.send_columns(topic, rows)
-        producer.flush()
-        return meter.stop(count // 10_000 * 10_000)
-
-
-def confluent(servers: str, topic: str, count: int, size: int, **more: Any) -> dict[str, float]:
-    """confluent-kafka's `produce`, as fast as its settings make it."""
-    from confluent_kafka import Producer
-
-    value = value_of(size)
-    producer = Producer(
-        {
-            "bootstrap.servers": servers,
-            "linger.ms": 5,
-            "batch.size": 1_000_000,
-            "batch.num.messages": 100_000,
-            "queue.buffering.max.messages": 1_000_000,
-            "acks": "all",
-            "enable.idempotence": True,
+    def run(self, case: str, topic: str, source: str, size: int, codec: str) -> dict[str, Any]:
+        """One case in a process of its own."""
+        arguments = {
+            "case": case,
+            "servers": self.servers,
+            "broker": self.broker,
+            "topic": topic,
+            "source": source,
+            "records": int(self.count(size) * SCALE.get(case, 1)),
+            "size": size,
+            "codec": codec,
+            "idempotent": self.options.idempotent,
+            "core": 1 if (os.cpu_count() or 1) > 1 else None,
+            "echo": f"127.0.0.1:{self.echo_port}",
         }
+        ended = subprocess.run(
+            [sys.executable, str(HERE / "client_cases.py"), json.dumps(arguments)],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        if ended.returncode or not ended.stdout:
+            return {"error": (ended.stderr.strip().splitlines() or ["died"])[-1]}
+        found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+        return found
+
+    def rounds(self) -> Iterator[dict[str, Any]]:
+        """Every case, again and again."""
+        wanted = [one for one in CASES if not self.options.only or one in self.options.only]
+        for size in self.options.sizes:
+            for codec in self.options.codecs:
+                source = self.fill(size, codec)
+                for rep in range(self.options.reps):
+                    turn = rep % len(wanted)
+                    for case in wanted[turn:] + wanted[:turn]:
+                        alone = case in ("round_trip", "ping_pong")
+                        if alone and (size, codec) != (self.options.sizes[0], "none"):
+                            continue
+                        topic = source
+                        if "consume" not in case and "poll" not in case:
+                            topic = f"{case}-{size}-{codec}-{rep}-{os.getpid()}"
+                            self.create(topic)
+                            machine.warm_memory(self.options.warm_memory)
+                        machine.wait_idle(0.3, 10)
+                        figures = self.run(case, topic, source, size, codec)
+                        if topic != source:
+                            self.delete(topic)
+                        yield {"case": case, "size": size, "codec": codec, "rep": rep, **figures}
+                self.delete(source)
+
+
+def together(bench: Bench, size: int) -> dict[str, Any]:
+    """Producer, broker and consumer at once, in columns: CPU of all three, and the rate."""
+    source, topic = bench.fill(size, "none"), f"together-{os.getpid()}"
+    bench.create(topic)
+    code = f"""
+import json, sys, time
+sys.path.insert(0, {str(HERE)!r})
+from types import SimpleNamespace
+import client_cases as c
+a = SimpleNamespace(servers={bench.servers!r}, topic={topic!r}, source={source!r}, codec="none",
+                    records={bench.count(size)}, size={size}, idempotent=True)
+meter = c.Meter({bench.broker})
+print(json.dumps(getattr(c, sys.argv[1])(a, meter)), flush=True)
+"""
+    command = [sys.executable, "-c", code]
+    reader = subprocess.Popen([*command, "consume_columns"], stdout=subprocess.PIPE)
+    before, began = machine.cpu_seconds(bench.broker), time.perf_counter()
+    writer = subprocess.Popen([*command, "produce_columns"], stdout=subprocess.PIPE)
+    sent = json.loads(writer.communicate(timeout=300)[0])
+    reader.kill()
+    reader.wait()
+    again = subprocess.run([*command, "consume_columns"], check=True, capture_output=True)
+    read = json.loads(again.stdout)
+    del before, began
+    bench.delete(source)
+    bench.delete(topic)
+    return {
+        "case": "together",
+        "size": size,
+        "codec": "none",
+        "sum_ns": sent["client_ns"] + sent["broker_ns"] + read["client_ns"] + read["broker_ns"],
+        "rec_s": min(sent["rec_s"], read["rec_s"]),
+    }
+
+
+def import_times(reps: int = 15) -> Iterator[dict[str, Any]]:
+    """Milliseconds that an import adds to the start of the interpreter."""
+    lines = {
+        "nothing": "pass",
+        "import mqlog": "import mqlog",
+        "from mqlog import all three": (
+            "from mqlog import KafkaProducer, KafkaConsumer, KafkaAdminClient"
+        ),
+        "import confluent_kafka": "import confluent_kafka",
+    }
+    took: dict[str, list[float]] = defaultdict(list)
+    for _ in range(reps):
+        for name, line in lines.items():
+            began = time.perf_counter()
+            subprocess.run([sys.executable, "-c", line], check=True)
+            took[name].append((time.perf_counter() - began) * 1000)
+    base = statistics.median(took.pop("nothing"))
+    for name, found in took.items():
+        yield {"case": name, "ms": round(statistics.median(found) - base, 1)}
+
+
+def table(runs: list[dict[str, Any]]) -> Iterator[str]:
+    """Medians and ratios as Markdown."""
+    found: dict[tuple[str, int, str], dict[str, list[float]]] = defaultdict(
+        lambda: defaultdict(list)
     )
-    producer.produce(topic, value, **more)
-    producer.flush()
-    meter = Meter()
-    for number in range(count):
-        while True:
-            try:
-                producer.produce(topic, value, **more)
-                break
-            except BufferError:
-                producer.poll(0.01)
-        if not number % 1000:
-            producer.poll(0)
-    producer.flush()
-    return meter.stop(count)
+    for run in runs:
+        for field in ("client_ns", "broker_ns", "rec_s", "rss_grown_mb", "p50_us", "p99_us"):
+            if field in run:
+                found[run["case"], run.get("size", 0), run.get("codec", "")][field].append(
+                    run[field]
+                )
 
+    def median(case: str, size: int, codec: str, field: str = "client_ns") -> float | None:
+        values = found[case, size, codec][field]
+        return statistics.median(values) if values else None
 
-@case
-def confluent_produce(servers: str, topic: str, count: int, size: int) -> dict[str, float]:
-    """One `produce` per record."""
-    return confluent(servers, topic, count // 2, size)
-
-
-@case
-def confluent_callback(servers: str, topic: str, count: int, size: int) -> dict[str, float]:
-    """The same with a callback."""
-
-    def delivered(error: object, _: object) -> None:
-        assert error is None
-
-    return confluent(servers, topic, count // 2, size, on_delivery=delivered)
-
-
-def child(options: argparse.Namespace) -> None:
-    """One case, in this process."""
-    size = options.sizes[0]
-    count = int(BYTES.get(size, 500_000) * options.scale)
-    figures = CASES[options.case](options.bootstrap, options.topic, count, size)
-    print(json.dumps(figures))
-
-
-def run(name: str, servers: str, topic: str, size: int, scale: float) -> dict[str, float]:
-    """One case, in a process of its own."""
-    command = ["taskset", "-c", "1", sys.executable, __file__, "--case", name, "--topic", topic]
-    command += ["--bootstrap", servers, "--sizes", str(size), "--scale", str(scale)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    if done.returncode:
-        raise SystemExit(f"{name} failed:\n{done.stderr}")
-    figures: dict[str, float] = json.loads(done.stdout)
-    return figures
-
-
-def make_topic(servers: str, name: str) -> None:
-    """A topic of one partition that keeps little."""
-    from confluent_kafka.admin import AdminClient, NewTopic
-
-    config = {"retention.bytes": str(256 << 20), "segment.bytes": str(64 << 20)}
-    admin = AdminClient({"bootstrap.servers": servers})
-    admin.create_topics([NewTopic(name, 1, config=config)])[name].result(30)
-
-
-@contextmanager
-def broker(bootstrap: str | None) -> Iterator[str]:
-    """The servers to ask: those given, or a broker of our own on core 0."""
-    if bootstrap:
-        yield bootstrap
-        return
-    from mqlog.testing import Broker
-
-    with Broker(durability="os") as running:
-        subprocess.run(["taskset", "-apc", "0", str(running.pid)], check=True, capture_output=True)
-        yield running.bootstrap_servers
-
-
-def table(runs: list[dict[str, Any]], size: int) -> Iterator[str]:
-    """Medians, and how they compare."""
-    of = {
-        name: [one for one in runs if one["case"] == name and one["size"] == size] for name in CASES
-    }
-    ns = {
-        name: statistics.median(one["ns"] for one in found) for name, found in of.items() if found
-    }
-    yield f"{size}-byte values{'':12} ns/record  least-largest   vs produce  vs callback  records/s"
-    for name, median in ns.items():
-        spread = [one["ns"] for one in of[name]]
-        rate = statistics.median(one["per_s"] for one in of[name])
-        ratios = [
-            f"{ns[base] / median:9.1f}x" if base in ns else f"{'-':>10}"
-            for base in ("confluent_produce", "confluent_callback")
-        ]
+    yield "| path | size, codec | mqlog ns/record | rec/s | +RSS MB | at most | against | ratio | |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    shapes = sorted({(run["size"], run["codec"]) for run in runs if "client_ns" in run})
+    for size, codec in shapes:
+        for title, case, against, small, large in ROWS:
+            ours = median(case, size, codec)
+            if ours is None:
+                continue
+            limit = small if size <= 200 else large
+            for other, ratio_small, ratio_large in against:
+                theirs = median(other, size, codec)
+                if theirs is None:
+                    continue
+                least = ratio_small if size <= 200 else ratio_large
+                holds = ours <= limit and theirs / ours >= least
+                rate, memory = (
+                    median(case, size, codec, field) for field in ("rec_s", "rss_grown_mb")
+                )
+                yield (
+                    f"| {title} | {size} B, {codec} | {ours:.0f} | {rate:,.0f} | {memory:.0f} "
+                    f"| {limit:.0f} | {other} {theirs:.0f} | {theirs / ours:.1f}x (>= {least:g}x) "
+                    f"| {'holds' if holds else 'short'} |"
+                )
+    yield ""
+    for run in runs:
+        if run["case"] == "together":
+            yield (
+                f"- producer + broker + consumer, columns, {run['size']} B: "
+                f"{run['sum_ns']:.0f} ns/record, {run['rec_s']:,} records/s"
+            )
+        elif "ms" in run:
+            yield f"- `{run['case']}`: {run['ms']} ms"
+        elif "error" in run:
+            yield f"- FAILED {run['case']} {run['size']} {run['codec']}: {run['error']}"
+    size = min((run["size"] for run in runs if "p50_us" in run), default=0)
+    trip, floor = (
+        median("round_trip", size, "none", "p50_us"),
+        median("ping_pong", size, "none", "p50_us"),
+    )
+    if trip and floor:
+        tail = median("round_trip", size, "none", "p99_us")
         yield (
-            f"{name:26} {median:10.0f}  {min(spread):6.0f}-{max(spread):<6.0f}  "
-            f"{ratios[0]}  {ratios[1]}  {rate:11,.0f}"
+            f"- `send().get()` one at a time: p50 {trip:.0f} µs, p99 {tail:.0f} µs; "
+            f"ping-pong p50 {floor:.0f} µs: {trip / floor:.1f}x"
         )
 
 
-def main() -> None:
-    """Measures, or is the process that does."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--bootstrap")
-    parser.add_argument("--only", nargs="*", choices=[*CASES], default=[*CASES])
+def main() -> int:
+    """Run and print, or print what was run."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--bootstrap", help="a broker that runs already, with --pid")
+    parser.add_argument("--pid", type=int, default=0)
     parser.add_argument("--reps", type=int, default=5)
-    parser.add_argument("--sizes", type=int, nargs="*", default=[100, 1000])
-    parser.add_argument("--scale", type=float, default=1, help="of the number of records")
-    parser.add_argument("--out")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
-    parser.add_argument("--topic", help=argparse.SUPPRESS)
+    parser.add_argument("--records", type=float, default=3e6)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--codecs", nargs="+", default=["none", "lz4", "zstd"])
+    parser.add_argument("--only", nargs="+", choices=list(CASES))
+    parser.add_argument("--idempotent", action="store_true", help="confluent-kafka too")
+    parser.add_argument("--warm-memory", type=float, default=1.0, help="GiB made warm before a run")
+    parser.add_argument("--out", default="")
+    parser.add_argument("--table", help="print the table of an earlier --out")
     options = parser.parse_args()
-    if options.case:
-        return child(options)
-    runs: list[dict[str, Any]] = []
-    with broker(options.bootstrap) as servers:
-        for rep in range(options.reps):
-            for size in options.sizes:
-                for name in options.only:
-                    topic = f"bench-{os.getpid()}-{len(runs)}"
-                    make_topic(servers, topic)
-                    figures = run(name, servers, topic, size, options.scale)
-                    runs.append({"case": name, "size": size, "rep": rep, **figures})
-                    if options.out:
-                        with open(options.out, "a") as out:
-                            out.write(json.dumps(runs[-1]) + "\n")
-    for size in options.sizes:
-        print("\n".join(table(runs, size)), end="\n\n")
-    return None
+    if options.table:
+        runs = [json.loads(line) for line in Path(options.table).read_text().splitlines()]
+        print("\n".join(table(runs)))
+        return 0
+    runs = []
+    with tempfile.TemporaryDirectory(prefix="mqlog-bench-") as folder:
+        bench = Bench(options, Path(folder))
+        try:
+            for run in bench.rounds():
+                runs.append(run)
+                print(json.dumps(run), file=sys.stderr, flush=True)
+            if not options.only:
+                runs += [together(bench, size) for size in options.sizes]
+                runs += import_times()
+        finally:
+            bench.close()
+    if options.out:
+        Path(options.out).write_text("".join(json.dumps(run) + "\n" for run in runs))
+    names = ("mqlog", "confluent-kafka")
+    print(f"CPython {platform.python_version()}, " + ", ".join(f"{n} {version(n)}" for n in names))
+    print("\n".join(table(runs)))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

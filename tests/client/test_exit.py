@@ -1,0 +1,144 @@
+"""The end of the interpreter: what was sent is flushed within a bound, nothing hangs or is said."""
+
+from __future__ import annotations
+
+import pytest
+
+from . import scripted_faults as faults
+from .programs import good, run
+from .scripted import Api, Cluster
+
+
+def test_an_open_producer_is_flushed() -> None:
+    program = """
+    p = KafkaProducer(bootstrap_servers=servers, linger_ms=60_000, delivery_timeout_ms=120_000)
+    for number in range(100): p.send("t", b"%d" % number)
+    """
+    with Cluster() as cluster:
+        cluster.create("t")
+        good(program, cluster.bootstrap_servers)
+        assert cluster.values("t") == [b"%d" % number for number in range(100)]
+
+
+def test_callbacks_come_before_the_end() -> None:
+    program = """
+    p = KafkaProducer(bootstrap_servers=servers, linger_ms=200)
+    for number in range(5):
+        p.send("t", b"v").add_callback(lambda m: say(m.offset))
+    """
+    with Cluster() as cluster:
+        cluster.create("t")
+        assert good(program, cluster.bootstrap_servers).lines() == list("01234")
+
+
+@pytest.mark.parametrize("where", ["at module level", "in a function", "in a cycle"])
+def test_an_open_consumer(where: str) -> None:
+    body = """
+    c = KafkaConsumer("t", bootstrap_servers=servers, group_id="g", auto_offset_reset="earliest",
+                      heartbeat_interval_ms=100)
+    while not c.poll(timeout_ms=100): pass
+    """
+    program = {
+        "at module level": body,
+        "in a function": "def main():\n" + body.replace("\n    ", "\n        ") + "\nmain()",
+        "in a cycle": body + "\n    box = [c]; box.append(box); del c, box\n",
+    }[where]
+    with Cluster() as cluster:
+        cluster.create("t")
+        cluster.fill("t", [b"v"])
+        good(program.replace("\ndef", "\ndef"), cluster.bootstrap_servers)
+
+
+def test_a_broker_that_never_answers_does_not_hold_up_the_exit() -> None:
+    program = """
+    p = KafkaProducer(bootstrap_servers=servers)
+    p.send("t", b"v")
+    time.sleep(0.3)
+    """
+    with Cluster() as cluster:
+        cluster.create("t")
+        cluster.always(Api.PRODUCE, faults.silent())
+        ended = run(program, cluster.bootstrap_servers, timeout_s=60)
+        assert ended.code == 0, ended
+        assert "Traceback" not in ended.err, ended.err
+        assert "t" in ended.err, "what was lost is said"
+
+
+@pytest.mark.parametrize("daemon", [True, False])
+def test_threads_that_wait(daemon: bool) -> None:
+    """A daemon thread is left where it stands; for others the interpreter waits."""
+    program = f"""
+    p = KafkaProducer(bootstrap_servers=servers)
+    c = KafkaConsumer("t", bootstrap_servers=servers, auto_offset_reset="earliest")
+    def poll():
+        while {daemon} or time.monotonic() < end: c.poll(timeout_ms=100)
+    def send():
+        while {daemon} or time.monotonic() < end: p.send("t", b"v").get(10)
+    end = time.monotonic() + 1
+    for work in (poll, send, send):
+        threading.Thread(target=work, daemon={daemon}).start()
+    time.sleep(0.5)
+    say("ends")
+    """
+    with Cluster() as cluster:
+        cluster.create("t")
+        for _ in range(3):
+            assert good(program, cluster.bootstrap_servers).lines() == ["ends"]
+
+
+@pytest.mark.parametrize("call", ["p.send('t', b'v').get()", "c.poll(timeout_ms=600_000)"])
+def test_a_daemon_thread_deep_in_a_call(call: str) -> None:
+    program = f"""
+    p = KafkaProducer(bootstrap_servers=servers, delivery_timeout_ms=120_000)
+    c = KafkaConsumer("t", bootstrap_servers=servers, auto_offset_reset="earliest")
+    def work():
+        {call}
+    threading.Thread(target=work, daemon=True).start()
+    time.sleep(0.5)
+    say("ends")
+    """
+    with Cluster() as cluster:
+        cluster.create("t")
+        cluster.always(Api.PRODUCE, faults.silent())
+        ended = run(program, cluster.bootstrap_servers, timeout_s=60)
+        assert (ended.code, ended.lines()) == (0, ["ends"]), ended
+        assert "Traceback" not in ended.err
+        assert "Fatal" not in ended.err
+
+
+def test_an_exception_ends_the_program() -> None:
+    program = """
+    p = KafkaProducer(bootstrap_servers=servers)
+    p.send("t", b"v").add_callback(print)
+    c = KafkaConsumer("t", bootstrap_servers=servers, group_id="g", auto_offset_reset="earliest")
+    c.poll(timeout_ms=200)
+    raise SystemExit(3)
+    """
+    with Cluster() as cluster:
+        cluster.create("t")
+        ended = run(program, cluster.bootstrap_servers)
+        assert ended.code == 3, ended
+        assert ended.err == ""
+        assert cluster.values("t") == [b"v"]
+
+
+def test_leaving_a_client_to_the_collector() -> None:
+    program = """
+    import gc
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        p = KafkaProducer(bootstrap_servers=servers); p.send("t", b"v").get(10)
+        c = KafkaConsumer("t", bootstrap_servers=servers); c.poll(timeout_ms=50)
+        del p, c
+    gc.collect()
+    end = time.monotonic() + 10
+    def threads(): return len(os.listdir("/proc/self/task"))
+    def files(): return len(os.listdir("/proc/self/fd"))
+    while (files() > before + 2 or threads() > 3) and time.monotonic() < end:
+        time.sleep(0.05)
+    say(len(os.listdir("/proc/self/fd")) - before <= 2, threads() <= 3)
+    """
+    with Cluster() as cluster:
+        cluster.create("t")
+        ended = run(program, cluster.bootstrap_servers, options=("-W", "ignore"))
+        assert ended.lines() == ["True True"], ended
