@@ -78,6 +78,7 @@ cdef struct Table:
     ) noexcept nogil
     void (*release)(const void *consumer, void *chunk) noexcept nogil
     const uint64_t *(*revision)(const void *consumer) noexcept nogil
+    const uint32_t *(*forks)() noexcept nogil
     int32_t (*is_wanted)(const void *consumer, const Mark *mark) noexcept nogil
     void (*advance)(const void *consumer, const Mark *mark, int64_t offset) noexcept nogil
     void (*give_back)(const void *consumer, const Mark *mark, int64_t offset) noexcept nogil

@@ -39,6 +39,8 @@ if api.abi_version != ABI_VERSION:
         f"mqlog._native has {api.abi_version}: reinstall mqlog"
     )
 
+cdef const uint32_t *forks = api.forks()
+
 # Records made at once stay in the cache, and their memory is used again, up to about this size.
 cdef size_t CHUNK_BYTES = 512 * 1024
 
@@ -52,6 +54,7 @@ cdef class ConsumerBase:
     # A handle of its own: the collector may take `native` away before this object goes.
     cdef const void *consumer
     cdef const uint64_t *revision
+    cdef uint32_t born
     cdef size_t poll_records
     cdef object key_from
     cdef object value_from
@@ -95,6 +98,7 @@ cdef class ConsumerBase:
         self.poll_records = max(1, min(max_poll_records, INT32_MAX))
         handle = native._handle
         self.consumer = api.open(PyCapsule_GetPointer(handle, "mqlog._native.Consumer"))
+        self.born = forks[0]
         self.revision = api.revision(self.consumer)
         if self.revision == NULL:
             native.check()
@@ -128,8 +132,12 @@ cdef class ConsumerBase:
             )
 
     cdef int enter(self) except -1:
+        if self.consumer == NULL:
+            raise IllegalStateError("the consumer is not attached")
         if self.making:
             raise IllegalStateError("a deserializer may not take records of its own consumer")
+        if self.born != forks[0]:
+            self.native.check()
         self._acquire()
         return 0
 
@@ -153,7 +161,7 @@ cdef class ConsumerBase:
     cdef inline Record next_record(self):
         cdef Record record = None
         with cython.critical_section(self):
-            if self.index < self.count and self.plain and self.revision[0] == self.seen:
+            if self.index < self.count and self.plain and self.is_current():
                 # First moved on, then made: nothing in between runs Python, whatever the build.
                 self.index += 1
                 record = self.make_plain(self.index - 1)
@@ -184,6 +192,10 @@ cdef class ConsumerBase:
                 self.allowance = self.poll_records
         finally:
             self._release()
+
+    cdef inline bint is_current(self) noexcept:
+        """Whether nothing has happened since the chunk at hand was taken, and here."""
+        return self.revision[0] == self.seen and forks[0] == self.born
 
     cdef bint is_at_hand(self) except -1:
         """Whether records of the chunk at hand may be given out."""
@@ -224,8 +236,6 @@ cdef class ConsumerBase:
         cdef int32_t status
         cdef uint64_t now
         self.let_go()
-        if self.consumer == NULL:
-            raise IllegalStateError("the consumer is not attached")
         # Before, so that what changes meanwhile is seen after.
         now = self.revision[0]
         with nogil:
@@ -409,8 +419,6 @@ cdef class ConsumerBase:
             # What the iteration did not come to comes again.
             self.settle()
             self.give_back()
-            if self.consumer == NULL:
-                raise IllegalStateError("the consumer is not attached")
             with nogil:
                 status = api.take_columns(self.consumer, records, size, headers, &columns)
             if status != SOMETHING:

@@ -44,6 +44,12 @@ pub fn generation() -> u32 {
     GENERATION.load(SeqCst)
 }
 
+/// Where [`generation`] is counted, for who compares it often.
+pub fn word() -> &'static AtomicU32 {
+    generation();
+    &GENERATION
+}
+
 unsafe extern "C" fn in_child() {
     GENERATION.fetch_add(1, SeqCst);
     let mut block = &raw const FIRST;

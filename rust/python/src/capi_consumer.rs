@@ -11,7 +11,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use mqlog_client::columns::{Binary, Columns, RecordColumns};
-use mqlog_client::fork::Kept;
+use mqlog_client::fork::{self, Kept};
 use mqlog_client::reader::{Chunk, Mark};
 use mqlog_client::views::RecordView;
 use mqlog_client::{ClientError, Consumer};
@@ -95,6 +95,7 @@ struct Table {
     take: Take,
     release: unsafe extern "C" fn(*const Handle, *mut Chunk),
     revision: unsafe extern "C" fn(*const Handle) -> *const u64,
+    forks: extern "C" fn() -> *const u32,
     is_wanted: unsafe extern "C" fn(*const Handle, *const Mark) -> i32,
     advance: unsafe extern "C" fn(*const Handle, *const Mark, i64),
     give_back: unsafe extern "C" fn(*const Handle, *const Mark, i64),
@@ -115,6 +116,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         take,
         release,
         revision,
+        forks,
         is_wanted,
         advance,
         give_back,
@@ -223,6 +225,11 @@ unsafe extern "C" fn revision(handle: *const Handle) -> *const u64 {
     consumer.map_or(ptr::null(), |consumer| {
         consumer.revision().as_ptr().cast_const()
     })
+}
+
+/// Where forks are counted: another number than before is another process. Valid for ever.
+extern "C" fn forks() -> *const u32 {
+    fork::word().as_ptr().cast_const()
 }
 
 unsafe extern "C" fn is_wanted(handle: *const Handle, mark: *const Mark) -> i32 {
