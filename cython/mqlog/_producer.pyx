@@ -85,45 +85,64 @@ cdef class ProducerBase:
         ClosedError. What a broker says of the topic (authorization) makes a future that failed.
         """
         cdef Record record
-        cdef Where where
-        cdef Buffers buffers = None
-        cdef Headers taken_headers = None
         cdef Topic entry = self.entry(topic)
-        cdef PendingBatch expected = self.expected(entry)
+        record.headers = NULL
+        record.headers_count = 0
+        # Bytes and nothing to be done about them: the short way.
+        if (
+            self.prepare is None
+            and headers is None
+            and plain(value, &record.value)
+            and plain(key, &record.key)
+        ):
+            return self.append(entry, &record, partition, timestamp_ms, acks, -1)
+        return self.send_prepared(entry, value, key, headers, partition, timestamp_ms, acks)
 
+    cdef send_prepared(
+        self, Topic entry, object value, object key, object headers, object partition,
+        object timestamp_ms, object acks,
+    ):
+        """As :meth:`send`, with all that may come before a record is appended."""
+        cdef Record record
+        cdef Buffers buffers = Buffers.__new__(Buffers)
+        cdef Headers taken_headers = None
+        cdef int32_t headers_size = -1
         if self.prepare is not None:
-            value, key, partition = self.prepare.one(topic, value, key, headers, partition)
+            value, key, partition = self.prepare.one(entry.name, value, key, headers, partition)
         if not plain(value, &record.value):
-            buffers = Buffers.__new__(Buffers)
             buffers.view(value, &record.value, "value")
         if not plain(key, &record.key):
-            if buffers is None:
-                buffers = Buffers.__new__(Buffers)
             buffers.view(key, &record.key, "key")
-        if value is None and key is None:
-            raise ValueError("a record needs a value or a key")
-        record.topic = entry.number
-        record.acks = self.acks if acks is None else acks_of(acks)
-        self.place(&record, partition, timestamp_ms)
         record.headers = NULL
         record.headers_count = 0
         if headers:
             taken_headers = Headers(headers)
             record.headers = taken_headers.views
             record.headers_count = taken_headers.count
+            headers_size = taken_headers.size
+        return self.append(entry, &record, partition, timestamp_ms, acks, headers_size)
 
+    cdef inline append(
+        self, Topic entry, Record *record, object partition, object timestamp_ms, object acks,
+        int32_t headers_size,
+    ):
+        """Appends a record that has key, value and headers, and gives its future."""
+        cdef Where where
+        cdef PendingBatch expected = self.expected(entry)
+        if record.value.len < 0 and record.key.len < 0:
+            raise ValueError("a record needs a value or a key")
+        record.topic = entry.number
+        record.acks = self.acks if acks is None else acks_of(acks)
+        self.place(record, partition, timestamp_ms)
         if api.append(
-            self.core.handle, &record, expected.handle if expected is not None else NULL, &where
+            self.core.handle, record, expected.handle if expected is not None else NULL, &where
         ) != DONE:
-            refused = self.append_patiently(entry, &record, &where)
+            refused = self.append_patiently(entry, record, &where)
             if refused is not None:
                 return failed(refused)
-        return future(
-            expected if where.batch == NULL else self.batch(entry, &where),
-            &where,
-            &record,
-            taken_headers.size if taken_headers is not None else -1,
-        )
+        if where.batch != NULL:
+            expected = self.batch(entry, &where)
+        return future(expected, &where, record, headers_size)
 
     cdef inline Topic entry(self, object name):
         cdef Topic entry

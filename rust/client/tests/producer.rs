@@ -181,6 +181,7 @@ fn what_was_cut_off_the_log_is_left_behind_in_a_new_epoch() {
     let batches = ledger.state(|state| state.partitions[0].batches.clone());
     let last = batches.last().unwrap();
     assert_eq!((last.epoch, last.sequence), (1, 0));
+    assert_eq!(client.producer.metrics().epochs, 1);
 }
 
 #[test]

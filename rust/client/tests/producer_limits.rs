@@ -252,3 +252,19 @@ fn closing_fails_what_is_left_and_everything_after() {
         (0, 0)
     );
 }
+
+#[test]
+fn what_lingers_leaves_without_being_waited_for() {
+    let ledger = Ledger::start(1, 2);
+    let client = Client::start(&ledger, settings());
+    // Twice: the timer must be set again after it was used.
+    for round in 1..=2 {
+        let sent = [client.send_to(0, b"v"), client.send_to(1, b"v")];
+        let start = std::time::Instant::now();
+        while sent.iter().any(|sent| sent.0.outcome(sent.1).is_none()) {
+            assert!(start.elapsed() < Duration::from_secs(20));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(ledger.values(0).len(), round);
+    }
+}

@@ -180,6 +180,8 @@ impl Sender {
                 return Next::Later;
             }
             let next = lane.next(node, now, &mut self.identity);
+            let rises = std::mem::take(&mut self.identity.rises);
+            self.shared.metrics.epochs.add(rises);
             if let Some(when) = lane.not_before.filter(|when| *when > now) {
                 self.soonest = Some(self.soonest.map_or(when, |soonest| soonest.min(when)));
             }

@@ -19,6 +19,8 @@ pub(crate) struct Identity {
     pub(crate) asked: bool,
     /// Why it could not be had so far.
     pub(crate) failures: u32,
+    /// How often it rose, to be counted.
+    pub(crate) rises: usize,
 }
 
 /// Where one partition is in its sequence.
@@ -52,6 +54,7 @@ impl Identity {
             return None;
         }
         self.current = Some((id, epoch + 1));
+        self.rises += 1;
         self.first()
     }
 }
