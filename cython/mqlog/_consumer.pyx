@@ -407,9 +407,9 @@ cdef class ConsumerBase:
             place = self.places[key] = self.make_place(self.topic, self.info.partition)
         return place
 
-    def _take_columns(self, max_records=None, max_bytes=16 << 20, *, bint headers=False):
+    def _take_columns(self, max_records=None, max_bytes=4 << 20, *, bint headers=False):
         """At most so many records and bytes (but one record at least) as RecordColumns, handed
-        over; without records if nothing is there."""
+        over; without records if nothing is there. What fits the cache costs least."""
         cdef size_t records = INT32_MAX if max_records is None else <size_t> max(max_records, 0)
         cdef size_t size = <size_t> max(max_bytes, 1)
         cdef const void *columns = NULL
