@@ -138,6 +138,9 @@ CODES = [-1, 1, 2, 3, 5, 6, 7, 9, 10, 14, 15, 16, 19, 20, 22, 25, 27, 29, 30, 35
          45, 46, 47, 53, 56, 58, 59, 70, 71, 74, 75, 76, 78, 79, 82, 87, 89, 90, 100, 103, 106,
          123, 999]  # fmt: skip
 DUPLICATE_SEQUENCE_NUMBER = 46
+some_or_all = pytest.mark.parametrize(
+    "codes", [CODES[::4], pytest.param(CODES, marks=pytest.mark.slow)], ids=["some", "all"]
+)
 RETRIABLE = (5, 6, 7, 9, 16, 19, 20)
 PLACES = {
     "metadata": Api.METADATA,
@@ -158,10 +161,11 @@ FETCHING = {
 }
 
 
+@some_or_all
 @pytest.mark.parametrize("place", PLACES)
-def test_any_code_once_in_the_answer_of(place: str) -> None:
+def test_any_code_once_in_the_answer_of(place: str, codes: list[int]) -> None:
     """Either it went well the next time, or the record's error has a name."""
-    for code in CODES:
+    for code in codes:
         with Cluster() as cluster:
             cluster.create("t")
             cluster.on(PLACES[place], faults.error(code))
@@ -177,10 +181,11 @@ def test_any_code_once_in_the_answer_of(place: str) -> None:
                     raise
 
 
+@some_or_all
 @pytest.mark.parametrize("place", FETCHING)
-def test_any_code_once_to_a_member(place: str) -> None:
+def test_any_code_once_to_a_member(place: str, codes: list[int]) -> None:
     """No code hangs a consumer or makes it lose or repeat a record within its life."""
-    for code in CODES:
+    for code in codes:
         with Cluster() as cluster:
             cluster.create("t")
             cluster.fill("t", [b"a", b"b", b"c"])

@@ -39,6 +39,8 @@ pub use memory::Turn;
 pub use metrics::Snapshot;
 pub use mqlog_record::{Content, HeaderRef};
 
+use mqlog_protocol::ErrorCode;
+
 use crate::cluster::Cluster;
 use crate::config::ProducerConfig;
 use crate::ClientError;
@@ -216,12 +218,13 @@ impl Producer {
                 let names = shared.names();
                 let name = names.get(topic as usize).map_or("?", |name| &**name);
                 let snapshot = self.cluster.snapshot();
-                let told = snapshot.topics.get(name).map(|topic| topic.error.message());
+                let told = snapshot.topics.get(name).map(|topic| topic.error);
+                let told = told.filter(|error| *error != ErrorCode::None);
                 ClientError::Timeout {
                     what: format!("learning the partitions of topic {name}"),
                     limit: shared.config.max_block,
                     setting: "max_block_ms",
-                    last: told.map_or(last, str::to_owned),
+                    last: told.map_or(last, |error| error.message().to_owned()),
                 }
             }
         }

@@ -100,10 +100,11 @@ fn lacks(cluster: &Cluster, metadata: &Metadata) -> bool {
         .any(|name| match metadata.topics.get(name) {
             None => true,
             // A broker may name a leader before it names that leader's address.
-            Some(topic) if topic.error == ErrorCode::None => topic
-                .partitions
-                .iter()
-                .any(|one| !metadata.brokers.contains_key(&one.leader)),
+            Some(topic) if topic.error == ErrorCode::None => {
+                let mut partitions = topic.partitions.iter();
+                topic.partitions.is_empty()
+                    || partitions.any(|one| !metadata.brokers.contains_key(&one.leader))
+            }
             Some(topic) => topic.error.retriable(),
         })
 }
