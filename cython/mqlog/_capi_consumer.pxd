@@ -71,7 +71,7 @@ cdef struct NextInfo:
 
 cdef struct Table:
     uint32_t abi_version
-    const void *(*open)(const void *capsule) noexcept nogil
+    const void *(*attach)(const void *capsule) noexcept nogil
     void (*close)(const void *consumer) noexcept nogil
     int32_t (*take)(
         const void *consumer, size_t max_records, size_t max_bytes, void **chunk, ChunkInfo *info

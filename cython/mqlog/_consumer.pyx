@@ -97,7 +97,7 @@ cdef class ConsumerBase:
         self.places = {}
         self.poll_records = max(1, min(max_poll_records, INT32_MAX))
         handle = native._handle
-        self.consumer = api.open(PyCapsule_GetPointer(handle, "mqlog._native.Consumer"))
+        self.consumer = api.attach(PyCapsule_GetPointer(handle, "mqlog._native.Consumer"))
         self.born = forks[0]
         self.revision = api.revision(self.consumer)
         if self.revision == NULL:

@@ -2,7 +2,7 @@
 //!
 //! `cython/mqlog/_capi_consumer.pxd` declares the same structs; a change of either raises
 //! `ABI_VERSION` in both. No function unwinds or needs the GIL, and none waits for anything but a
-//! lock of the consumer. A consumer is a handle that `open` makes of what the capsule of
+//! lock of the consumer. A consumer is a handle that `attach` makes of what the capsule of
 //! `Consumer._handle` points to.
 
 use std::ffi::CStr;
@@ -90,7 +90,7 @@ type TakeColumns =
 #[repr(C)]
 struct Table {
     abi_version: u32,
-    open: unsafe extern "C" fn(*const Handle) -> *const Handle,
+    attach: unsafe extern "C" fn(*const Handle) -> *const Handle,
     close: unsafe extern "C" fn(*const Handle),
     take: Take,
     release: unsafe extern "C" fn(*const Handle, *mut Chunk),
@@ -111,7 +111,7 @@ struct Table {
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let table = Table {
         abi_version: ABI_VERSION,
-        open,
+        attach,
         close,
         take,
         release,
@@ -154,7 +154,7 @@ unsafe fn guarded(
 
 /// Another handle of the same consumer, which its caller closes: the capsule may go before. Null in
 /// a child of a fork.
-unsafe extern "C" fn open(handle: *const Handle) -> *const Handle {
+unsafe extern "C" fn attach(handle: *const Handle) -> *const Handle {
     // SAFETY: as the caller promises.
     let consumer = unsafe { handle.as_ref() }.and_then(|handle| handle.get().ok());
     consumer.map_or(ptr::null(), |consumer| {
@@ -163,7 +163,7 @@ unsafe extern "C" fn open(handle: *const Handle) -> *const Handle {
 }
 
 unsafe extern "C" fn close(handle: *const Handle) {
-    // SAFETY: it came from `open` and is not used any more.
+    // SAFETY: it came from `attach` and is not used any more.
     let handle = unsafe { Box::from_raw(handle.cast_mut()) };
     // A panic must not get out; what it left behind is left there.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(handle)));
