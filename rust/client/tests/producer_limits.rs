@@ -8,6 +8,7 @@ mod peer;
 use std::time::Duration;
 
 use ledger::{settings, Client, Fault, Ledger};
+use mqlog_client::producer::Taken;
 use mqlog_client::ClientError;
 use mqlog_protocol::ErrorCode;
 
@@ -22,6 +23,7 @@ fn batches_too_large_for_the_broker_are_split_and_keep_their_place() {
         ledger.state(|state| state.max_batch = 500);
         let config = mqlog_client::config::ProducerConfig {
             codec,
+            linger: Duration::from_secs(60),
             ..settings()
         };
         let client = Client::start(&ledger, config);
@@ -37,7 +39,16 @@ fn batches_too_large_for_the_broker_are_split_and_keep_their_place() {
             .iter()
             .map(|value| client.send_to(0, value))
             .collect();
+        // Whoever watches is told when the last part of the parts is written.
+        let told = client.producer.completions().clone();
+        assert!(sent[0].0.watch(&told, 7));
         client.flush();
+        let mut tokens = [0; 4];
+        assert_eq!(
+            told.take(&mut tokens, Duration::from_secs(20)),
+            Taken::Tokens(1)
+        );
+        assert_eq!(tokens[0], 7);
         assert_eq!(ledger.values(0), values);
         for (sent, offset) in sent.iter().zip(0..) {
             assert_eq!(client.get(sent), Ok(offset), "{codec}");

@@ -162,13 +162,18 @@ impl BatchState {
         if self.outcome.set(outcome).is_err() {
             return false;
         }
+        self.ended();
+        true
+    }
+
+    /// Tells whoever watches it, and what it is a part of if that was the last part.
+    fn ended(&self) {
         self.tell();
         if let Some(whole) = &self.whole {
             if whole.parts_left.fetch_sub(1, AcqRel) == 1 {
-                whole.state.tell();
+                whole.state.ended();
             }
         }
-        true
     }
 
     /// Ends it with an error of all its records.

@@ -235,7 +235,7 @@ impl Lane {
         match verdict {
             Verdict::Written { .. } => {
                 self.failures = 0;
-                self.known = true;
+                self.known |= numbered;
                 if numbered {
                     let earlier = self.sent.range_mut(..at);
                     earlier.for_each(|batch| batch.proven = batch.numbers.is_some());
