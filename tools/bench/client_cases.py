@@ -283,21 +283,27 @@ def produce_list(a: Any, meter: Meter) -> Any:
 
 
 def produce_columns(a: Any, meter: Meter) -> Any:
-    """`send_columns()` with the columns that `poll_columns()` gives, not larger than 100,000."""
-    source = _consumer(SimpleNamespace(servers=a.servers, topic=a.source))
-    columns: list[Any] = []
-    while sum(map(len, columns)) < 100_000:
-        one = source.poll_columns(max_records=100_000, timeout_ms=1000)
-        if len(one):
-            columns.append(one)
+    """`send_columns()` with 10,000 rows of bytes."""
+    with _producer(a) as client:
+        rows = memoryview(value(a.size) * 10_000).cast("B", (10_000, a.size))
+        client.send(a.topic, b"v").get(30)
+        meter.start()
+        for _ in range(a.records // 10_000):
+            client.send_columns(a.topic, rows)
+        client.flush()
+        return meter.stop(a.records // 10_000 * 10_000)
+
+
+def copy_columns(a: Any, meter: Meter) -> Any:
+    """`poll_columns()` of one topic, handed to `send_columns()` of another."""
+    source, count = _consumer(SimpleNamespace(servers=a.servers, topic=a.source)), 0
     with _producer(a) as client:
         client.send(a.topic, b"v").get(30)
         meter.start()
-        count = 0
         while count < a.records:
-            for one in columns:
-                client.send_columns(a.topic, one)
-                count += len(one)
+            columns = source.poll_columns(timeout_ms=1000)
+            client.send_columns(a.topic, columns)
+            count += len(columns)
         client.flush()
         figures = meter.stop(count)
     source.close()
@@ -359,6 +365,7 @@ CASES: dict[str, Callable[[Any, Meter], Any]] = {
         produce_callback,
         produce_list,
         produce_columns,
+        copy_columns,
         round_trip,
         ping_pong,
     )
