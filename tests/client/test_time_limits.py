@@ -57,7 +57,7 @@ def test_send_with_a_full_buffer(how: str) -> None:
         )
         client.send("t", b"first").get(10)
         cluster.always(Api.PRODUCE, SILENT[how])
-        for _ in range(6):
+        for _ in range(20):
             result = timed(lambda: client.send("t", b"x" * 10_000))
             if isinstance(result, KafkaError):
                 break
