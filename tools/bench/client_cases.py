@@ -193,6 +193,17 @@ def consume_columns(a: Any, meter: Meter) -> Any:
     return figures
 
 
+def follow_columns(a: Any, meter: Meter) -> Any:
+    """`poll_columns()` of a topic that is being written, from its first record on."""
+    client, count = _consumer(a), 0
+    meter.start()
+    while count < a.records:
+        count += len(client.poll_columns(timeout_ms=1000))
+    figures = meter.stop(count)
+    client.close()
+    return figures
+
+
 def consume_records(a: Any, meter: Meter) -> Any:
     """`for record in consumer`, reading value and offset."""
     client, count = _consumer(a), 0
@@ -358,6 +369,7 @@ CASES: dict[str, Callable[[Any, Meter], Any]] = {
         confluent_produce,
         confluent_callback,
         consume_columns,
+        follow_columns,
         consume_records,
         consume_batches,
         produce_send,
