@@ -63,8 +63,8 @@ class _Pair:
 
     def _run(self, source: socket.socket, target: socket.socket, way: str) -> None:
         proxy = self.proxy
-        source.settimeout(TICK_S)
         try:
+            source.settimeout(TICK_S)
             while proxy.running:
                 fault = proxy.fault
                 active = fault if fault.only in ("", way) else Fault()
