@@ -76,6 +76,13 @@ pub struct Waiting {
     turn: Turn,
 }
 
+/// Tickets of the two bells that an append may wait for.
+#[derive(Debug, Clone, Copy)]
+struct Ticket {
+    room: u32,
+    news: u32,
+}
+
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waited {
@@ -117,7 +124,7 @@ impl Producer {
         topic: u32,
         waiting: &mut Waiting,
     ) -> Result<Option<(i32, Vec<i32>)>, ClientError> {
-        let ticket = self.shared.bell.ticket();
+        let ticket = self.ticket();
         if let Some(found) = self.shared.partitions(topic)? {
             return Ok(Some(found));
         }
@@ -158,7 +165,7 @@ impl Producer {
         record: &Append<'_>,
         waiting: &mut Waiting,
     ) -> Result<Put, Refused> {
-        let ticket = self.shared.bell.ticket();
+        let ticket = self.ticket();
         let refused = match self.append(record, std::ptr::null(), waiting) {
             Err(refused @ (Refused::Memory { .. } | Refused::Metadata)) => refused,
             answer => return answer,
@@ -175,7 +182,7 @@ impl Producer {
     }
 
     /// Waits for a ring, a turn long; false if `max_block` has passed.
-    fn wait_turn(&self, ticket: u32, why: &Refused, waiting: &mut Waiting) -> bool {
+    fn wait_turn(&self, ticket: Ticket, why: &Refused, waiting: &mut Waiting) -> bool {
         let since = *waiting.since.get_or_insert_with(Instant::now);
         let left = self.config().max_block.saturating_sub(since.elapsed());
         let hopeless = matches!(why, Refused::Metadata) && self.hopeless().is_some();
@@ -183,8 +190,19 @@ impl Producer {
             self.shared.memory.leave(&mut waiting.turn);
             return false;
         }
-        self.shared.bell.wait(ticket, left.min(TURN));
+        match why {
+            Refused::Memory { .. } => self.shared.memory.bell().wait(ticket.room, left.min(TURN)),
+            _ => self.shared.bell.wait(ticket.news, left.min(TURN)),
+        };
         true
+    }
+
+    /// To be taken before a record is tried.
+    fn ticket(&self) -> Ticket {
+        Ticket {
+            room: self.shared.memory.bell().ticket(),
+            news: self.shared.bell.ticket(),
+        }
     }
 
     /// An error that no waiting mends: a password, a certificate, a broker too old.

@@ -30,7 +30,7 @@ const KEPT_BUFFERS: usize = 8 << 20;
 pub(crate) struct Accumulator {
     pub(crate) config: ProducerConfig,
     pub(crate) memory: Arc<Memory>,
-    pub(crate) bell: Arc<Bell>,
+    pub(crate) bell: Bell,
     /// For the sender: there is something to do.
     pub(crate) wake: Notify,
     pub(crate) completions: Arc<Completions>,
@@ -76,10 +76,9 @@ pub(super) struct Partition {
 
 impl Accumulator {
     pub(crate) fn new(config: ProducerConfig) -> Accumulator {
-        let bell = Arc::<Bell>::default();
         Accumulator {
-            memory: Memory::new(config.buffer_memory, bell.clone()),
-            bell,
+            memory: Memory::new(config.buffer_memory),
+            bell: Bell::default(),
             wake: Notify::new(),
             completions: Arc::default(),
             metrics: Metrics::default(),
@@ -223,6 +222,7 @@ impl Accumulator {
     /// Takes no more records; the first reason counts.
     pub(crate) fn close(&self, error: ClientError) {
         lock(&self.state).closed.get_or_insert(error);
+        self.memory.bell().ring();
         self.bell.ring();
         self.wake.notify_one();
     }

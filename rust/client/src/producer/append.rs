@@ -13,6 +13,9 @@ use crate::ClientError;
 
 /// The first buffer of a partition that nothing is known of: a thousand of them cost little.
 const FIRST_BUFFER: usize = 1024;
+/// When there is not room enough for a whole batch: less than this is waited for, or a full producer
+/// would send its records one by one.
+const LEAST_BUFFER: usize = 16 * 1024;
 
 /// A record on its way in.
 #[derive(Debug, Clone, Copy)]
@@ -193,10 +196,11 @@ impl Appender<'_> {
         let most = shared.most();
         let last = partition(&mut self.state, slot).map_or(0, |slot| slot.last_size);
         let wanted = larger(size.max(last.min(most)), most).max(FIRST_BUFFER.min(most));
-        let reserved = shared
-            .memory
-            .reserve(wanted, turn)
-            .or_else(|| (wanted > size).then(|| shared.memory.reserve(size, turn))?);
+        let reserved = shared.memory.reserve(wanted, turn).or_else(|| {
+            shared
+                .memory
+                .reserve(size.max(wanted.min(LEAST_BUFFER)), turn)
+        });
         let Some(reserved) = reserved else {
             // Whatever is open leaves, so that there will be room.
             shared.wake.notify_one();

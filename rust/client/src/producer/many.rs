@@ -7,7 +7,7 @@ use super::accumulator::now_ms;
 use super::append::{Append, Appender, Refused};
 use super::batch::BatchState;
 use super::memory::Turn;
-use super::{Content, HeaderRef, Producer, Waiting};
+use super::{Content, HeaderRef, Producer, Ticket, Waiting};
 use crate::ClientError;
 
 /// Bytes that are appended without letting others in, more or less.
@@ -129,7 +129,7 @@ impl Producer {
         pieces: &mut Pieces,
         waiting: &mut Waiting,
     ) -> (usize, Result<(), Refused>) {
-        let ticket = self.shared.bell.ticket();
+        let ticket = self.ticket();
         let mut at = rows.start;
         while at < rows.end {
             let now = common.timestamp.unwrap_or_else(now_ms);
@@ -162,7 +162,7 @@ impl Producer {
     fn wait_refused(
         &self,
         topic: u32,
-        ticket: u32,
+        ticket: Ticket,
         refused: Refused,
         waiting: &mut Waiting,
     ) -> Refused {

@@ -11,34 +11,49 @@ use crate::Bell;
 pub(crate) struct Memory {
     limit: usize,
     state: Mutex<State>,
-    bell: Arc<Bell>,
+    bell: Bell,
 }
 
 #[derive(Debug, Default)]
 struct State {
     used: usize,
     last_turn: u64,
-    waiting: VecDeque<u64>,
+    /// Turns, and how much each is for.
+    waiting: VecDeque<(Turn, usize)>,
+}
+
+impl State {
+    /// Whether who waits should look: there is room for it, and for more, so that a full producer
+    /// does not go to sleep after each batch. Nobody depends on it: waits are short.
+    fn is_worth_a_ring(&self, limit: usize) -> bool {
+        let free = limit.saturating_sub(self.used);
+        let first = self.waiting.front();
+        first.is_some_and(|(_, bytes)| free >= (*bytes).max(limit / 4))
+    }
 }
 
 /// A place among those who wait; 0 for who does not.
 pub type Turn = u64;
 
 impl Memory {
-    /// `bell` rings when there may be room for who waits.
-    pub(crate) fn new(limit: usize, bell: Arc<Bell>) -> Arc<Memory> {
+    pub(crate) fn new(limit: usize) -> Arc<Memory> {
         Arc::new(Memory {
             limit,
             state: Mutex::default(),
-            bell,
+            bell: Bell::default(),
         })
+    }
+
+    /// Rings when there is room for who waits.
+    pub(crate) fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     /// `bytes`, unless that is too much or others wait longer. Whoever gets nothing has a turn
     /// from then on, and gives it up with [`Memory::leave`] when it no longer waits.
     pub(crate) fn reserve(self: &Arc<Self>, bytes: usize, turn: &mut Turn) -> Option<Reserved> {
         let mut state = lock(&self.state);
-        let mine = state.waiting.front().is_none_or(|first| first == turn);
+        let mine = state.waiting.front().is_none_or(|(first, _)| first == turn);
         if mine && state.used.saturating_add(bytes) <= self.limit {
             state.used += bytes;
             if *turn != 0 {
@@ -55,7 +70,7 @@ impl Memory {
         if *turn == 0 {
             state.last_turn += 1;
             *turn = state.last_turn;
-            state.waiting.push_back(*turn);
+            state.waiting.push_back((*turn, bytes));
         }
         None
     }
@@ -82,7 +97,7 @@ impl Memory {
         if *turn == 0 {
             return;
         }
-        lock(&self.state).waiting.retain(|one| one != turn);
+        lock(&self.state).waiting.retain(|(one, _)| one != turn);
         *turn = 0;
         self.bell.ring();
     }
@@ -127,9 +142,9 @@ impl Drop for Reserved {
     fn drop(&mut self) {
         let mut state = lock(&self.memory.state);
         state.used = state.used.saturating_sub(self.bytes);
-        let wanted = !state.waiting.is_empty();
+        let ring = state.is_worth_a_ring(self.memory.limit);
         drop(state);
-        if wanted {
+        if ring {
             self.memory.bell.ring();
         }
     }
@@ -141,7 +156,7 @@ mod tests {
 
     #[test]
     fn who_waits_is_served_in_order() {
-        let memory = Memory::new(100, Arc::default());
+        let memory = Memory::new(100);
         let (mut first, mut second, mut third) = (0, 0, 0);
         let held = memory.reserve(80, &mut 0).unwrap();
         assert!(memory.reserve(90, &mut first).is_none());
@@ -164,7 +179,7 @@ mod tests {
 
     #[test]
     fn growing_takes_nothing_from_who_waits() {
-        let memory = Memory::new(100, Arc::default());
+        let memory = Memory::new(100);
         let mut held = memory.reserve(10, &mut 0).unwrap();
         assert!(memory.extend(&mut held, 20) && !memory.extend(&mut held, 80));
         let mut turn = 0;
