@@ -21,7 +21,7 @@ from mqlog.broker.group_log import decode_group, decode_offset
 from mqlog.broker.shard import Shard, Shared
 
 from .group_pair import PARTITIONS, Pair
-from .test_group_model import GROUPS, TICK_MS, Groups, busy
+from .test_group_model import GROUPS, TICK_MS, Groups, busy, holds_nothing
 
 SETTLED = (State.EMPTY, State.STABLE)
 
@@ -120,7 +120,7 @@ class Replay(Groups):
         topics = [("t", [(part, offset, part, f"m{part}") for part in range(3)])]
         return self.pair.commit(name, who, topics, -1, 8)
 
-    @precondition(lambda self: not self.held)
+    @precondition(holds_nothing)
     @rule(name=busy, steps=st.integers(1, 5), data=st.data())
     def crash_in_the_middle(self, name: str, steps: int, data: st.DataObject) -> None:
         """The process dies some steps after a write, perhaps in the middle of a rewrite."""

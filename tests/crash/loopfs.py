@@ -5,6 +5,7 @@ Needs root and loop devices; `unavailable()` says what is missing.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -76,6 +77,21 @@ class LoopFs:
             else:
                 self._mounted = False
                 return
+
+    def fill(self) -> None:
+        """Leave no byte of room, until `make_room`."""
+        with (self.path / "ballast").open("ab", buffering=0) as ballast:
+            for size in (1 << 20, 1 << 12, 1):
+                try:
+                    while ballast.write(bytes(size)) == size:
+                        pass
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+
+    def make_room(self) -> None:
+        """Give back what `fill` took."""
+        (self.path / "ballast").unlink()
 
     def power_off(self, pid: int) -> None:
         """What is not on the disk never gets there. The process that writes to it is stopped

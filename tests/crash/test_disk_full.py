@@ -7,7 +7,7 @@ import time
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from mqlog.testing import Broker
+from mqlog.testing import Broker, BrokerError
 
 from .cycles import producers
 from .load import QUIET, Load, read
@@ -69,3 +69,31 @@ def test_a_full_disk_refuses_serves_and_recovers() -> None:
         while not sends_again(load):
             assert time.monotonic() < deadline, "there is room and nothing is taken"
         read(broker.bootstrap_servers, load.topic, load.ledger)
+
+
+@pytest.mark.timeout(600)
+def test_a_start_without_a_byte_of_room_says_what_to_do() -> None:
+    why = unavailable()
+    if why:
+        pytest.skip(why)
+    with (
+        LoopFs(40) as disk,
+        Broker(disk.path / "data") as broker,
+        producers(broker, {"kept": (False, {"acks": "all", "retries": 0})}) as (load,),
+    ):
+        load.start()
+        time.sleep(0.3)
+        load.pause()
+        # What it held back for itself is enough, once.
+        disk.fill()
+        broker.kill()
+        broker.start()
+        read(broker.bootstrap_servers, load.topic, load.ledger)
+        broker.kill()
+        disk.fill()
+        with pytest.raises(BrokerError, match=r"No space left on device .*free space"):
+            broker.start()
+        disk.make_room()
+        broker.start()
+        read(broker.bootstrap_servers, load.topic, load.ledger)
+        assert sends_again(load)

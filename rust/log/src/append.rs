@@ -136,9 +136,17 @@ impl Partition {
         if self.shared.is_offline() {
             return Some(self.storage_error());
         }
-        if self.shared.is_full() && !self.is_metadata() && !self.config.load().essential {
+        if !self.shared.is_full() || self.is_metadata() {
+            return None;
+        }
+        if !self.config.load().essential {
             return Some(AppendError::Storage(Arc::from(
                 "the disk is full: free space or lower retention.ms or retention.bytes",
+            )));
+        }
+        if !self.shared.can_spare_room() {
+            return Some(AppendError::Storage(Arc::from(
+                "the disk is full, and what is left of it is for a restart: free space",
             )));
         }
         None

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use mqlog_record::RecordError;
 use thiserror::Error;
 
+use crate::disk::Trouble;
+
 /// Why a data directory or a partition cannot be opened, changed or kept.
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
@@ -55,7 +57,7 @@ pub enum LogError {
         path: PathBuf,
     },
     /// A call to the system failed.
-    #[error("{action} {path}: {error}")]
+    #[error("{action} {path}: {error}{}", advice(error))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -96,6 +98,14 @@ pub enum LogError {
         /// This process.
         here: u32,
     },
+}
+
+/// What to do about it, where that is known.
+fn advice(error: &io::Error) -> &'static str {
+    match Trouble::of(error) {
+        Trouble::Full => ": free space",
+        _ => "",
+    }
 }
 
 impl LogError {

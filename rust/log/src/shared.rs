@@ -142,6 +142,19 @@ impl Shared {
         self.full.load(Ordering::Acquire)
     }
 
+    /// A small disk is not filled by its reserve.
+    fn reserve_bytes(&self) -> u64 {
+        let total = self.disk.total_bytes(&self.opts.path).unwrap_or(u64::MAX);
+        self.opts.reserve_bytes.min(total / 8)
+    }
+
+    /// Whether the broker's own records may be written to a full disk: a quarter of the reserve stays
+    /// for metadata and checkpoints, without which there is no restart.
+    pub fn can_spare_room(&self) -> bool {
+        let free = self.disk.free_bytes(&self.opts.path).unwrap_or(0);
+        free >= self.reserve_bytes() / 4
+    }
+
     fn reserve_path(&self) -> PathBuf {
         self.opts.path.join("reserve")
     }
@@ -166,9 +179,7 @@ impl Shared {
         if matches!(self.disk.exists(&path), Ok(true)) {
             return;
         }
-        // A small disk is not filled by its reserve.
-        let total = self.disk.total_bytes(&self.opts.path).unwrap_or(u64::MAX);
-        let bytes = self.opts.reserve_bytes.min(total / 8);
+        let bytes = self.reserve_bytes();
         let free = self.disk.free_bytes(&self.opts.path).unwrap_or(0);
         if free < bytes.saturating_mul(2) {
             self.full.store(true, Ordering::Release);

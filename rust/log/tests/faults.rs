@@ -166,6 +166,35 @@ fn the_reserve_is_for_what_makes_room() {
 }
 
 #[test]
+fn the_brokers_own_records_leave_room_for_a_restart() {
+    let (disk, mut bench) = bench(|options, config| {
+        options.reserve_bytes = 40_000;
+        config.essential = true;
+    });
+    let partition = bench.create();
+    disk.set_capacity(Some(disk.used() + 100_000));
+    let mut acked = 0;
+    while disk.files().contains(&"/data/reserve".into()) {
+        acked += i64::from(bench.append(&partition, &mut batch(1, 1_000, 1)).is_ok());
+    }
+    let full_at = acked;
+    let error = loop {
+        match bench.append(&partition, &mut batch(1, 1_000, 1)) {
+            Ok(_) => acked += 1,
+            Err(error) => break refused(Err(error)),
+        }
+    };
+    assert!(acked > full_at + 20, "{acked} after {full_at}: {error}");
+    assert!(error.contains("for a restart"), "{error}");
+    bench.dir().flush_once().unwrap();
+    for _ in 0..3 {
+        let again = bench.kill();
+        assert_eq!(again.log_end(), acked);
+        bench.dir().checkpoint(false).unwrap();
+    }
+}
+
+#[test]
 fn no_room_and_no_descriptor_for_a_roll() {
     for (call, errno) in [
         (Call::Create, ENOSPC),

@@ -38,7 +38,7 @@ pub enum StartError {
     #[error(transparent)]
     Log(#[from] LogError),
     /// The metadata log.
-    #[error("metadata log: {0}")]
+    #[error(transparent)]
     Meta(#[from] MetaError),
     /// A listener.
     #[error(
