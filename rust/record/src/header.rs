@@ -90,14 +90,15 @@ impl BatchHeader {
         Ok(header)
     }
 
-    /// The header of a batch that a producer makes of `records`, as they go out: its length and
-    /// its checksum are those of these bytes, whatever the fields said.
-    pub fn seal(mut self, records: &[u8]) -> Result<[u8; HEADER_LEN], RecordError> {
-        let size = HEADER_LEN + records.len();
+    /// The header of a batch that a producer makes of records, as they go out: length and checksum
+    /// are given by what is known of their bytes, whatever the fields said.
+    pub fn seal(mut self, len: usize, crc: u32) -> Result<[u8; HEADER_LEN], RecordError> {
+        let size = HEADER_LEN.saturating_add(len);
         self.batch_length =
             i32::try_from(size - LENGTH_OVERHEAD).map_err(|_| RecordError::Unwritable(size))?;
         let mut out = self.to_bytes();
-        let crc = crate::crc::crc32c_pieces([out.get(ATTRIBUTES..).unwrap_or_default(), records]);
+        let own = crate::crc32c(out.get(ATTRIBUTES..).unwrap_or_default());
+        let crc = crate::crc::combine(own, crc, len);
         put(&mut out, CRC, &crc.to_be_bytes());
         Ok(out)
     }

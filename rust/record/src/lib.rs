@@ -40,7 +40,7 @@ pub use batches::{Batch, BatchError, Batches};
 pub use builder::BatchBuilder;
 pub use codec::{compress, decompress, Codec};
 pub use control::{control_batch, ControlRecord, Marker};
-pub use crc::crc32c;
+pub use crc::{crc32c, RunningCrc};
 pub use error::RecordError;
 pub use header::{assign, peek_size, set_log_append_time, verify_crc, BatchHeader};
 pub use put::{put_record, Content, HeaderRef};

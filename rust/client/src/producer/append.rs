@@ -3,7 +3,7 @@
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use mqlog_record::{Content, HEADER_LEN};
+use mqlog_record::{Codec, Content, HEADER_LEN};
 
 use super::accumulator::{now_ms, partition, seal, unknown_number, Accumulator, State};
 use super::batch::{BatchState, Open, Room, Slot};
@@ -213,7 +213,8 @@ impl Appender<'_> {
         let Some(topic) = state.topics.get_mut(slot.topic as usize) else {
             return Err(Refused::Metadata);
         };
-        let open = Open::new(serial, topic.name.clone(), slot, acks, room);
+        let sums = config.codec == Codec::None;
+        let open = Open::new(serial, topic.name.clone(), slot, acks, room, sums);
         state.incomplete.push_back(open.state.clone());
         state
             .opened

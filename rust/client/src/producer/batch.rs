@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use mqlog_record::{compress, put_record, BatchHeader, Codec, Content, HEADER_LEN};
+use mqlog_record::{
+    compress, crc32c, put_record, BatchHeader, Codec, Content, RunningCrc, HEADER_LEN,
+};
 
 use super::completions::Completions;
 use super::memory::{Memory, Reserved};
@@ -248,10 +250,29 @@ pub(crate) struct Open {
     count: i32,
     base_timestamp: i64,
     max_timestamp: i64,
+    sum: Option<Sum>,
 }
 
+/// The checksum of records that go out as they are, made while the caches still have them.
+#[derive(Debug, Default)]
+struct Sum {
+    crc: RunningCrc,
+    at: usize,
+}
+
+/// Bytes that are summed at once: they fit into the nearest cache.
+const SUM_STEP: usize = 16 * 1024;
+
 impl Open {
-    pub(crate) fn new(serial: u64, topic: Arc<str>, slot: Slot, acks: i16, room: Room) -> Open {
+    /// `sums`: its records are not going to be compressed.
+    pub(crate) fn new(
+        serial: u64,
+        topic: Arc<str>,
+        slot: Slot,
+        acks: i16,
+        room: Room,
+        sums: bool,
+    ) -> Open {
         Open {
             state: BatchState::new(serial, topic, slot, None),
             acks,
@@ -261,6 +282,7 @@ impl Open {
             count: 0,
             base_timestamp: 0,
             max_timestamp: i64::MIN,
+            sum: sums.then(Sum::default),
         }
     }
 
@@ -277,6 +299,11 @@ impl Open {
         let index = self.count as u32;
         self.count += 1;
         self.state.count.store(index + 1, Relaxed);
+        if let Some(sum) = &mut self.sum {
+            if self.at - sum.at >= SUM_STEP {
+                sum.go_on(self.room.as_ref(), self.at);
+            }
+        }
         Some(index)
     }
 
@@ -303,10 +330,15 @@ impl Open {
     /// Takes no more records.
     pub(crate) fn seal(self) -> Batch {
         let size = self.at;
+        let crc = self.sum.map(|mut sum| {
+            sum.go_on(self.room.as_ref(), size);
+            sum.crc.value()
+        });
         Batch {
             state: self.state,
             acks: self.acks,
             opened: self.opened,
+            crc,
             records: Bytes::from_owner(self.room).slice(..size),
             codec: Codec::None,
             count: self.count,
@@ -320,6 +352,14 @@ impl Open {
             proven: false,
             last_error: None,
         }
+    }
+}
+
+impl Sum {
+    fn go_on(&mut self, records: &[u8], to: usize) {
+        self.crc
+            .update(records.get(self.at..to).unwrap_or_default());
+        self.at = to;
     }
 }
 
@@ -346,6 +386,8 @@ pub(crate) struct Batch {
     pub(crate) acks: i16,
     pub(crate) opened: Instant,
     pub(crate) records: Bytes,
+    /// Of the records, if it is known.
+    pub(crate) crc: Option<u32>,
     pub(crate) codec: Codec,
     pub(crate) count: i32,
     pub(super) base_timestamp: i64,
@@ -392,7 +434,8 @@ impl Batch {
             base_sequence: numbers.sequence,
             records_count: self.count,
         };
-        let sealed = header.seal(&self.records);
+        let crc = self.crc.unwrap_or_else(|| crc32c(&self.records));
+        let sealed = header.seal(self.records.len(), crc);
         sealed.map_err(|error| ClientError::State(error.to_string()))
     }
 }

@@ -110,6 +110,7 @@ impl<'a> Part<'a> {
             acks: self.of.acks,
             opened: self.of.opened,
             records,
+            crc: None,
             codec,
             count: self.count,
             base_timestamp: self.base_timestamp,
