@@ -35,7 +35,6 @@ CONFLUENT_WRITER = {
     "acks": "all",
 }
 BATCH = 1_000_000
-BUFFER = 256 << 20
 
 
 class Meter:
@@ -174,7 +173,6 @@ def _producer(a: Any) -> Any:
         bootstrap_servers=a.servers,
         linger_ms=5,
         batch_size=BATCH,
-        buffer_memory=BUFFER,
         max_request_size=2 * BATCH,
         compression_type=None if a.codec == "none" else a.codec,
     )
@@ -223,7 +221,7 @@ def consume_records(a: Any, meter: Meter) -> Any:
 def consume_batches(a: Any, meter: Meter) -> Any:
     """`for batch in consumer.batches()`, reading value and offset of each record."""
     client, count, begun = _consumer(a), 0, 0
-    for batch in client.batches(max_records=5_000, timeout_ms=5_000):
+    for batch in client.batches(max_records=500, timeout_ms=5_000):
         for record in batch:
             record.value  # noqa: B018 - reading it is the work
             record.offset  # noqa: B018
