@@ -4,6 +4,8 @@ from mqlog._futures import RecordMetadata
 from mqlog.client.structs import (
     BrokerMetadata,
     ConsumerGroupMetadata,
+    GroupInformation,
+    MemberInformation,
     MemberState,
     OffsetAndMetadata,
     OffsetAndTimestamp,
@@ -15,6 +17,8 @@ from mqlog.client.structs import (
 __all__ = [
     "BrokerMetadata",
     "ConsumerGroupMetadata",
+    "GroupInformation",
+    "MemberInformation",
     "MemberState",
     "OffsetAndMetadata",
     "OffsetAndTimestamp",

@@ -13,7 +13,7 @@ import pytest
 from kafka.admin import KafkaAdminClient as Theirs
 
 import mqlog.admin
-from mqlog import TopicPartition
+from mqlog import KafkaConsumer, TopicPartition
 from mqlog.admin import (
     ACL,
     AlterConfigOp,
@@ -137,6 +137,8 @@ def test_topics_that_cannot_be(admin: KafkaAdminClient, topic: str) -> None:
     with pytest.raises(UnknownTopicOrPartitionError, match="nowhere"):
         admin.delete_topics(["nowhere"])
     assert admin.describe_topics(["nowhere"])[0]["error_code"] == 3
+    with pytest.raises(TypeError, match=r"new_topics\['num_partitions'\] must be a dict"):
+        admin.create_topics({"num_partitions": 1})  # a topic's name is left out
     with pytest.raises(ValueError, match="no topic to create"):
         admin.create_topics([])
     with pytest.raises(TypeError, match="a list or a dict"):
@@ -266,6 +268,26 @@ def test_groups_and_their_offsets(admin: KafkaAdminClient, produced: str) -> Non
     assert admin.delete_groups([group, "nowhere"]) == {
         group: "OK", "nowhere": "GroupIdNotFoundError",
     }  # fmt: skip
+
+
+def test_groups_by_the_names_of_kafka_python_2(
+    admin: KafkaAdminClient, access: dict[str, Any], produced: str
+) -> None:
+    group = next(NAMES)
+    with KafkaConsumer(produced, group_id=group, **access) as consumer:
+        eventually(lambda: consumer.poll(100) or consumer.assignment())
+        assert (group, "consumer") in admin.list_consumer_groups()
+        told, nobody = admin.describe_consumer_groups([group, "nowhere"])
+        assert (told.error_code, told.group, told.state) == (0, group, "Stable")
+        assert (told.protocol_type, told.protocol) == ("consumer", "range")
+        (member,) = told.members
+        assert member.member_metadata.topics == [produced]
+        assert (nobody.group, nobody.state, nobody.members) == ("nowhere", "Dead", [])
+        assert admin.delete_consumer_groups([group]) == [(group, NonEmptyGroupError)]
+    # A text is one group: its letters are not described, and above all not deleted.
+    assert [one.group for one in admin.describe_consumer_groups(group)] == [group]
+    assert set(admin.describe_groups(group)) == {group}
+    assert admin.delete_consumer_groups(group) == [(group, NoError)]
 
 
 def test_a_group_with_members(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class TopicPartition(NamedTuple):
@@ -39,7 +39,7 @@ class OffsetAndTimestamp(NamedTuple):
 class BrokerMetadata(NamedTuple):
     """A broker as it advertises itself."""
 
-    nodeId: int  # noqa: N815
+    nodeId: int | str  # noqa: N815
     host: str
     port: int
     rack: str | None = None
@@ -55,6 +55,28 @@ class PartitionInfo(NamedTuple):
     replicas: tuple[int, ...]
     isr: tuple[int, ...]
     offline_replicas: tuple[int, ...] = ()
+
+
+class MemberInformation(NamedTuple):
+    """A group's member, as `describe_consumer_groups` tells of it."""
+
+    member_id: str
+    client_id: str
+    client_host: str
+    member_metadata: Any
+    member_assignment: Any
+
+
+class GroupInformation(NamedTuple):
+    """A group, as `describe_consumer_groups` tells of it."""
+
+    error_code: int
+    group: str
+    state: str
+    protocol_type: str
+    protocol: str
+    members: list[MemberInformation]
+    authorized_operations: list[str] | None
 
 
 class MemberState:

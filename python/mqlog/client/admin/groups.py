@@ -11,7 +11,12 @@ from mqlog.client.admin.types import GroupState, GroupType, MemberToRemove, Offs
 from mqlog.client.assignors import by_topic
 from mqlog.client.flow import Call, Flow, gather
 from mqlog.client.offsets import Identity, commit_codes, committed, list_offsets
-from mqlog.client.structs import OffsetAndMetadata, TopicPartition
+from mqlog.client.structs import (
+    GroupInformation,
+    MemberInformation,
+    OffsetAndMetadata,
+    TopicPartition,
+)
 from mqlog.client.subscription import partition as as_partition
 from mqlog.errors import KafkaError, ProtocolError, UnsupportedVersionError
 from mqlog.protocol.delete_groups import DeleteGroupsRequest, DeleteGroupsResponse
@@ -23,6 +28,8 @@ from mqlog.protocol.offset_delete import OffsetDeleteRequest, OffsetDeleteRespon
 Outcomes = dict[TopicPartition, type[KafkaError]]
 #: The first versions: of ListGroups with states, with types; of LeaveGroup for several members.
 _STATES, _TYPES, _MANY = 4, 5, 3
+#: The last version of DescribeGroups that calls a group that is not there dead, not an error.
+_DEAD = 5
 _NEWEST = 3
 #: The coordinator is being found, or reads its log.
 _WAIT = frozenset({14, 15, 16})
@@ -64,28 +71,34 @@ class GroupAdmin(AdminBase):
         include_authorized_operations: bool = False,
     ) -> dict[str, dict[str, Any]]:
         """Groups with their members and what these read, by id; `error` is None or text."""
+        answers = self._describe(group_ids, group_coordinator_id, include_authorized_operations)
+        return {group: _described(told) for group, told in answers.items()}
 
-        def ask(group: str) -> Flow[dict[str, Any]]:
-            def attempt(node: int) -> Flow[dict[str, Any]]:
-                request = DescribeGroupsRequest([group])
-
+    def _describe(
+        self,
+        group_ids: Iterable[str],
+        coordinator: int | None,
+        rights: bool,
+        newest: int | None = None,
+    ) -> dict[str, Any]:
+        def ask(group: str) -> Flow[Any]:
+            def attempt(node: int) -> Flow[Any]:
                 def build(version: int) -> DescribeGroupsRequest:
-                    request.include_authorized_operations = (
-                        include_authorized_operations and version >= 3
+                    return DescribeGroupsRequest(
+                        [group], include_authorized_operations=rights and version >= 3
                     )
-                    return request
 
                 answer: DescribeGroupsResponse = yield Call(
-                    build, node, "admin", DescribeGroupsRequest
+                    build, node, "admin", DescribeGroupsRequest, newest
                 )
                 told = answer.groups[0]
                 if told.error_code in _WAIT:
                     check(told.error_code, about=f"describing group {group!r}")
-                return _described(told)
+                return told
 
-            return self._at(group, group_coordinator_id, attempt)
+            return self._at(group, coordinator, attempt)
 
-        groups = list(group_ids)
+        groups = _names(group_ids)
         answers = self._run(gather(ask(group) for group in groups), "describing groups")
         return dict(zip(groups, answers, strict=True))
 
@@ -97,7 +110,10 @@ class GroupAdmin(AdminBase):
         self, group_ids: Iterable[str], group_coordinator_id: int | None = None
     ) -> dict[str, str]:
         """Deletes groups without members; "OK" or the name of the error's class, by id."""
+        codes = self._delete(group_ids, group_coordinator_id)
+        return {group: outcome(code).__name__ if code else "OK" for group, code in codes.items()}
 
+    def _delete(self, group_ids: Iterable[str], coordinator: int | None) -> dict[str, int]:
         def ask(group: str) -> Flow[int]:
             def attempt(node: int) -> Flow[int]:
                 answer: DeleteGroupsResponse = yield Call(
@@ -108,14 +124,44 @@ class GroupAdmin(AdminBase):
                     check(code, about=f"deleting group {group!r}")
                 return code
 
-            return self._at(group, group_coordinator_id, attempt)
+            return self._at(group, coordinator, attempt)
 
-        groups = list(group_ids)
+        groups = _names(group_ids)
         codes = self._run(gather(ask(group) for group in groups), "deleting groups")
-        return {
-            group: outcome(code).__name__ if code else "OK"
-            for group, code in zip(groups, codes, strict=True)
-        }
+        return dict(zip(groups, codes, strict=True))
+
+    # -- the names and shapes of kafka-python 2 ----------------------------------------------------
+
+    def list_consumer_groups(
+        self, broker_ids: Iterable[int] | None = None
+    ) -> list[tuple[str, str]]:
+        """Groups with their protocol types; see `list_groups`."""
+        found = self.list_groups(broker_ids)
+        return [(group["group_id"], group["protocol_type"]) for group in found]
+
+    def describe_consumer_groups(
+        self,
+        group_ids: Iterable[str],
+        group_coordinator_id: int | None = None,
+        include_authorized_operations: bool = False,
+    ) -> list[GroupInformation]:
+        """Groups with their members; the first that cannot be described raises.
+
+        One that is not there is Dead. See `describe_groups`.
+        """
+        answers = self._describe(
+            group_ids, group_coordinator_id, include_authorized_operations, _DEAD
+        )
+        for group, told in answers.items():
+            check(told.error_code, about=f"group {group!r}")
+        return [_information(told) for told in answers.values()]
+
+    def delete_consumer_groups(
+        self, group_ids: Iterable[str], group_coordinator_id: int | None = None
+    ) -> list[tuple[str, type[KafkaError]]]:
+        """Deletes groups without members; the error's class or NoError. See `delete_groups`."""
+        codes = self._delete(group_ids, group_coordinator_id)
+        return [(group, outcome(code)) for group, code in codes.items()]
 
     # -- offsets ---------------------------------------------------------------------------------
 
@@ -292,6 +338,11 @@ class GroupAdmin(AdminBase):
         return found
 
 
+def _names(group_ids: Iterable[str]) -> list[str]:
+    """Groups that were named; a text is one of them, not its letters."""
+    return [group_ids] if isinstance(group_ids, str) else list(group_ids)
+
+
 def _leaving(group: str, members: list[MemberToRemove]) -> LeaveGroupRequest:
     kind = LeaveGroupRequest.MemberIdentity
     identities = [kind(one.member_id or "", one.group_instance_id, one.reason) for one in members]
@@ -326,6 +377,23 @@ def _described(told: Any) -> dict[str, Any]:
             ):
                 member[name] = _words(kind, member[name])
     return found
+
+
+def _information(told: Any) -> GroupInformation:
+    group = _described(told)
+    members = [
+        MemberInformation(*(member[name] for name in MemberInformation._fields))
+        for member in group["members"]
+    ]
+    return GroupInformation(
+        told.error_code,
+        group["group_id"],
+        group["group_state"],
+        group["protocol_type"],
+        group["protocol_data"],
+        members,
+        group["authorized_operations"],
+    )
 
 
 def _words(kind: str, data: bytes) -> Any:

@@ -157,6 +157,11 @@ def _new_topics(given: Any) -> list[NewTopic]:
     if isinstance(given, str):
         raise TypeError(f"new_topics must be a list or a dict, not {given!r}")
     if isinstance(given, Mapping):
+        for name, how in given.items():
+            if not isinstance(how, Mapping):
+                raise TypeError(
+                    f"new_topics[{name!r}] must be a dict of what is special, not {how!r}"
+                )
         return [
             NewTopic(
                 name,
