@@ -6,6 +6,7 @@ import atexit
 import logging
 import os
 import re
+import threading
 import time
 import warnings
 import weakref
@@ -205,9 +206,24 @@ def _at_exit(producer: KafkaProducer) -> Callable[[], None]:
     def close() -> None:
         found = weak()
         if found is not None:
+            _expect_closed()
             found.close(EXIT_S)
 
     return atexit.register(close)
+
+
+def _expect_closed() -> None:
+    """A daemon thread that still sends while the interpreter ends gets ClosedError, which is how
+    it ends and no news to anybody. All else is told as ever.
+    """
+    tell = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        daemon = args.thread is not None and args.thread.daemon
+        if not daemon or not issubclass(args.exc_type, ClosedError):
+            tell(args)
+
+    threading.excepthook = hook
 
 
 class _Prepare:
