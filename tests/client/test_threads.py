@@ -127,19 +127,6 @@ def test_a_consumer_belongs_to_one_thread_at_a_time() -> None:
             assert client.poll(timeout_ms=5_000), "and afterwards it is free again"
 
 
-def test_wakeup_comes_from_another_thread() -> None:
-    with Cluster() as cluster:
-        cluster.create("t")
-        with reader(cluster.bootstrap_servers, "t") as client:
-            if not hasattr(client, "wakeup"):
-                pytest.skip("no wakeup")
-            timer = threading.Timer(0.3, client.wakeup)
-            timer.start()
-            with pytest.raises(Exception, match=r"(?i)wakeup|woken"):
-                client.poll(timeout_ms=20_000)
-            timer.join()
-
-
 def test_a_consumer_closed_by_another_thread() -> None:
     from mqlog.errors import MqlogError
 
