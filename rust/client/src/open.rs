@@ -285,10 +285,13 @@ impl Attempt<'_> {
                 address,
                 reason,
                 hint: match self.common.config.tls {
-                    None => "a port that speaks TLS may end so: check security_protocol (SSL or \
+                    None => "Kafka before 0.10 ends so, having no ApiVersions, and is too old; a \
+                             port that speaks TLS may too: check security_protocol (SSL or \
                              SASL_SSL?) and that the port is a Kafka listener's"
                         .to_owned(),
-                    Some(_) => "check that the port is a Kafka listener's".to_owned(),
+                    Some(_) => "Kafka before 0.10 ends so, having no ApiVersions, and is too old; \
+                                check that the port is a Kafka listener's"
+                        .to_owned(),
                 },
             },
             other => other,
