@@ -121,6 +121,8 @@ class Group:
         pending = self.pending.pop(member_id, None)
         if pending is not None:
             pending.stop()
+            if not self.pending:
+                self.pending.clear()  # a dict keeps the size that it had
         self.unsynced.discard(member_id)
         member = self.members.pop(member_id, None)
         if member is None:
@@ -163,6 +165,14 @@ class Group:
         if before is None:
             self.joining += 1
         return before
+
+    def asks_for_assignment(self, member: Member) -> None:
+        """Note a member's SyncGroup; when all have come, nobody waits for them any more."""
+        self.unsynced.discard(member.member_id)
+        if not self.unsynced:
+            self.unsynced.clear()  # a set keeps the size that it had
+            if self.sync_timer is not None:
+                self.sync_timer.stop()
 
     def take_join(self, member: Member) -> Any:
         """Return the JoinGroup that waits, which waits no more."""
