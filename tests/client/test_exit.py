@@ -49,6 +49,33 @@ def test_an_open_consumer(where: str) -> None:
         good(program.replace("\ndef", "\ndef"), cluster.bootstrap_servers)
 
 
+@pytest.mark.parametrize("way", ["pass", "raise SystemExit(3)", "del c", "c = None"])
+def test_a_consumer_that_nobody_closed_leaves_its_group(way: str) -> None:
+    """Else a program that is started again waits for its old self: for session_timeout_ms."""
+    program = f"""
+    from mqlog import ConsumerRebalanceListener
+    class Listener(ConsumerRebalanceListener):
+        def on_partitions_assigned(self, places): pass
+        def on_partitions_revoked(self, places):
+            if places: say("revoked")
+    c = KafkaConsumer(bootstrap_servers=servers, group_id="g", auto_offset_reset="earliest")
+    c.subscribe(["t"], listener=Listener())
+    next(c)
+    {way}
+    if {way!r} != "pass":
+        os._exit(0)  # so that it is not the exit that does it
+    """
+    with Cluster() as cluster:
+        cluster.create("t")
+        cluster.fill("t", [b"v"])
+        group = cluster.groups.group("g")
+        ended = run(program, cluster.bootstrap_servers)
+        assert (ended.out, ended.err) == ("", ""), ended
+        assert len(cluster.requests(Api.LEAVE_GROUP)) == 1
+        assert not group.members
+        assert not group.offsets, "nobody said that the record was done with"
+
+
 def test_a_broker_that_never_answers_does_not_hold_up_the_exit() -> None:
     program = """
     p = KafkaProducer(bootstrap_servers=servers)

@@ -41,7 +41,8 @@ class KafkaConsumer(Polling):
     dotted names before the topics; `mqlog.client.config` lists them all. Making one connects:
     NoBrokersAvailable if nobody answers within `bootstrap_timeout_ms` (default 30 s).
 
-    One thread at a time: another one gets IllegalStateError. `close` may be called by any.
+    One thread at a time: another one gets IllegalStateError. `close` may be called by any; without
+    it the consumer leaves its group when nobody holds it or the program ends, and commits nothing.
     """
 
     def __init__(self, *topics: Any, **settings: Any) -> None:

@@ -299,6 +299,17 @@ class Control:
                 self._commits.call_back()
             self.driver.close()
 
+    def forgotten(self, timeout_ms: float) -> None:
+        """Leaves the group, and calls nobody's code."""
+        self._give_up()
+        try:
+            if self.group is not None and self.subscription.by_group:
+                what = f"leaving group {self._config['group_id']!r}"
+                self.driver.run(self.group.part("nobody closed the consumer"), timeout_ms, what)
+        finally:
+            self._heart.stop()
+            self.driver.close()
+
     def _farewell(self, autocommit: bool) -> Flow[None]:
         if self._commits is not None:
             if autocommit:

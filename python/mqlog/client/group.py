@@ -461,6 +461,12 @@ class Group:
         else:
             yield from self._tell("on_partitions_revoked", owned, failed)
             self._reader.remove(owned)
+        yield from self.part(reason)
+        if failed:
+            raise failed[0]
+
+    def part(self, reason: str) -> Flow[None]:
+        """Tells the coordinator, unless the member is static, and no listener."""
         self._heart.stop()
         member, self._member, self._generation = self._member, "", NO_GENERATION
         self._shared, self._why = None, "it left"
@@ -468,8 +474,6 @@ class Group:
             yield from self._coordinators.calling(
                 self._group, lambda node: _leave(node, self._group, member, reason)
             )
-        if failed:
-            raise failed[0]
 
 
 def _leave(node: int, group: str, member: str, reason: str) -> Flow[None]:

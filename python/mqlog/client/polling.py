@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -11,11 +13,18 @@ from mqlog import _native
 from mqlog._consumer import ConsumerBase
 from mqlog.client.config import ConsumerConfig
 from mqlog.client.control import Control
+from mqlog.client.exit import FORGOTTEN_S, at_exit
 from mqlog.client.flow import Flow
 from mqlog.client.heart import NativeHeart
 from mqlog.client.native import connect
 from mqlog.client.structs import TopicPartition
-from mqlog.errors import ClosedError, IllegalStateError, RetriableError, UsedAfterForkError
+from mqlog.errors import (
+    ClosedError,
+    IllegalStateError,
+    KafkaError,
+    RetriableError,
+    UsedAfterForkError,
+)
 
 T = TypeVar("T")
 log = logging.getLogger("mqlog.client")
@@ -44,6 +53,7 @@ class Polling(ConsumerBase):
         )
         self._stop = False
         self._closed = False
+        self._exit = at_exit(self, Polling._forgotten)
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -131,14 +141,43 @@ class Polling(ConsumerBase):
         except RetriableError as error:
             log.warning("the consumer was closed before all was done: %s", error)
         finally:
-            self._closed = True
-            self._release()
-            self._native.close()
-            self._core.close()
+            self._end()
             for name in ("key_deserializer", "value_deserializer"):
                 close = getattr(self._config[name], "close", None)
                 if close is not None:
                     close()
+
+    def _end(self) -> None:
+        self._closed = True
+        atexit.unregister(self._exit)
+        self._release()
+        self._native.close()
+        self._core.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True) and not sys.is_finalizing():
+            self._forgotten()
+
+    def _forgotten(self) -> None:
+        """Leaves the group, whose other members else wait for this one for session_timeout_ms.
+
+        Nothing is committed: nobody has said that the last records were done with.
+        """
+        try:
+            self._native.check()
+            self._acquire()
+        except UsedAfterForkError:
+            self._closed = True
+            return
+        except IllegalStateError:
+            return  # a daemon thread polls on
+        self._stop = True
+        try:
+            self._control.forgotten(FORGOTTEN_S * 1000)
+        except KafkaError as error:
+            log.debug("a consumer that was not closed did not leave its group: %s", error)
+        finally:
+            self._end()
 
     def _take_over(self) -> None:
         """Enters; a thread that polls is woken and leaves."""

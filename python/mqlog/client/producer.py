@@ -6,7 +6,6 @@ import atexit
 import logging
 import os
 import re
-import threading
 import time
 import warnings
 import weakref
@@ -19,6 +18,7 @@ from mqlog._futures import FutureRecordMetadata, RecordMetadata
 from mqlog._producer import ProducerBase
 from mqlog._send_result import FutureSendResult, OffsetRange, SendResult
 from mqlog.client.config import ProducerConfig
+from mqlog.client.exit import FORGOTTEN_S, at_exit
 from mqlog.client.native import connect
 from mqlog.client.partitioner import DefaultPartitioner, StickyPartitioner
 from mqlog.errors import ClosedError, IllegalArgumentError, KafkaTimeoutError
@@ -36,8 +36,6 @@ log = logging.getLogger("mqlog.client")
 
 #: How long the end of the interpreter waits for records that are on their way, in seconds.
 EXIT_S = 5.0
-#: The same for a producer that nobody closed and nobody holds any more.
-FORGOTTEN_S = 1.0
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 
@@ -67,7 +65,7 @@ class KafkaProducer(ProducerBase):
         super().__init__(self._producer, config["acks"])
         self._set_prepare(_prepare(config, self._producer, self._topic_number))
         self._closed = False
-        self._exit = _at_exit(self)
+        self._exit = at_exit(self, lambda producer: producer.close(EXIT_S))
         log.debug("producer %s is ready", config["client_id"])
 
     @property
@@ -197,33 +195,6 @@ class KafkaProducer(ProducerBase):
 
 def _ratio(some: float, of: float) -> float:
     return some / of if of else 0.0
-
-
-def _at_exit(producer: KafkaProducer) -> Callable[[], None]:
-    """Has the producer closed when the interpreter ends: after its threads, before its modules."""
-    weak = weakref.ref(producer)
-
-    def close() -> None:
-        found = weak()
-        if found is not None:
-            _expect_closed()
-            found.close(EXIT_S)
-
-    return atexit.register(close)
-
-
-def _expect_closed() -> None:
-    """A daemon thread that still sends while the interpreter ends gets ClosedError, which is how
-    it ends and no news to anybody. All else is told as ever.
-    """
-    tell = threading.excepthook
-
-    def hook(args: threading.ExceptHookArgs) -> None:
-        daemon = args.thread is not None and args.thread.daemon
-        if not daemon or not issubclass(args.exc_type, ClosedError):
-            tell(args)
-
-    threading.excepthook = hook
 
 
 class _Prepare:
