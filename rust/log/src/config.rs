@@ -29,7 +29,8 @@ pub struct LogConfig {
     pub validate_records: bool,
     /// `cleanup.policy` holds `compact`: records need keys.
     pub compact: bool,
-    /// The broker's own: written from the reserve even when the disk is full, but for its last quarter.
+    /// The broker's own: written from the reserve even when the disk is full, but for its last
+    /// quarter.
     pub essential: bool,
     /// `flush.ms`: how long written bytes may stay unflushed when nobody waits for them.
     pub flush_ms: i64,

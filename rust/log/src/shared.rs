@@ -148,8 +148,8 @@ impl Shared {
         self.opts.reserve_bytes.min(total / 8)
     }
 
-    /// Whether the broker's own records may be written to a full disk: a quarter of the reserve stays
-    /// for metadata and checkpoints, without which there is no restart.
+    /// Whether the broker's own records may be written to a full disk: a quarter of the reserve
+    /// stays for metadata and checkpoints, without which there is no restart.
     pub fn can_spare_room(&self) -> bool {
         let free = self.disk.free_bytes(&self.opts.path).unwrap_or(0);
         free >= self.reserve_bytes() / 4

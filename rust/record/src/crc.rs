@@ -55,8 +55,8 @@ const fn multiply(mut a: u32, mut b: u32) -> u32 {
     product
 }
 
-/// The CRC-32C of two pieces that follow each other, from that of each and the length of the second:
-/// the first counts as if as many zeros came after it.
+/// The CRC-32C of two pieces that follow each other, from that of each and the length of the
+/// second: the first counts as if as many zeros came after it.
 pub(crate) fn combine(first: u32, second: u32, second_len: usize) -> u32 {
     let bits = second_len as u64 * 8;
     let shifted = SQUARES

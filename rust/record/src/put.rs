@@ -92,8 +92,8 @@ fn put_long(
     Some(out.at)
 }
 
-/// A record without headers whose integers are short, as nearly all are: its fields up to the key are
-/// put together in a register and stored at once. `None` if one of them is long.
+/// A record without headers whose integers are short, as nearly all are: its fields up to the key
+/// are put together in a register and stored at once. `None` if one of them is long.
 #[inline]
 fn put_short(
     room: &mut [u8],

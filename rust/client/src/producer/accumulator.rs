@@ -22,8 +22,8 @@ use crate::metadata::Topic as Known;
 use crate::recycle::Recycler;
 use crate::{random, Bell, ClientError};
 
-/// Buffers that wait to be used again take at most this, or `buffer_memory`: fresh memory costs more
-/// than all else that is done to a record.
+/// Buffers that wait to be used again take at most this, or `buffer_memory`: fresh memory costs
+/// more than all else that is done to a record.
 const KEPT_BUFFERS: usize = 64 << 20;
 
 /// What user threads and the sender share.

@@ -13,8 +13,8 @@ use crate::ClientError;
 
 /// The first buffer of a partition that nothing is known of: a thousand of them cost little.
 const FIRST_BUFFER: usize = 1024;
-/// When there is not room enough for a whole batch: less than this is waited for, or a full producer
-/// would send its records one by one.
+/// When there is not room enough for a whole batch: less than this is waited for, or a full
+/// producer would send its records one by one.
 const LEAST_BUFFER: usize = 16 * 1024;
 
 /// A record on its way in.
