@@ -38,13 +38,17 @@ class Ended:
         return self.out.splitlines()
 
 
+#: Python 3.12 and later warn whoever forks beside threads, which is what is tested here.
+FORKS = ("-W", "ignore:This process:DeprecationWarning")
+
+
 def start(
     source: str, *arguments: str, options: tuple[str, ...] = (), head: str = HEAD
 ) -> subprocess.Popen[str]:
     """Start a program; `head` comes first."""
     environment = {**os.environ, "PYTHONFAULTHANDLER": "1"}
     return subprocess.Popen(
-        [sys.executable, *options, "-c", head + textwrap.dedent(source), *arguments],
+        [sys.executable, *FORKS, *options, "-c", head + textwrap.dedent(source), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

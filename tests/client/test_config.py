@@ -39,11 +39,13 @@ def test_every_setting_of_kafka_python_is_known_with_its_default(theirs: Any, ou
     config = ours(None, {})
     assert set(theirs.DEFAULT_CONFIG) - set(config) == set()
     differ = {
-        # linger_ms=5 is Kafka's since 4.0, and retries is a number there. Batches are larger here.
+        # linger_ms=5 is Kafka's since 4.0, and retries is a number there. Batches are larger here,
+        # and a broker that is back is found within a second.
         "batch_size", "linger_ms", "retries", "client_id", "partitioner", "socket_options",
         "kafka_client", "bootstrap_servers", "default_offset_commit_callback",
         "metric_group_prefix",
         "partition_assignment_strategy", "selector", "receive_message_max_bytes",
+        "reconnect_backoff_max_ms",
     }  # fmt: skip
     for name in theirs.DEFAULT_CONFIG.keys() - differ:
         assert config[name] == theirs.DEFAULT_CONFIG[name], name

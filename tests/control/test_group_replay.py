@@ -67,6 +67,10 @@ def check_replay(pair: Pair) -> None:
             assert again.saved == group.saved
             if group.saved is None:
                 assert (again.generation, again.members, again.state) == (0, {}, State.EMPTY)
+            elif len(again.members) > live.settings.max_size:
+                # A static member that did not come back in time is one too many (as in Kafka).
+                assert (again.state, again.generation) == (State.PREPARING, group.generation)
+                assert again.members.keys() == group.members.keys()
             elif group.state in SETTLED:
                 assert (again.record(), again.state) == (group.record(), group.state)
                 assert again.topics == group.topics
