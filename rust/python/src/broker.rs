@@ -6,12 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mqlog_log::{Durability, LogError, TopicId};
-use mqlog_server::{BrokerConfig, ConfigError, Listener, PartitionInfo, StartError};
+use mqlog_server::{BrokerConfig, ConfigError, ControlQueue, Listener, PartitionInfo, StartError};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::control_queue::ControlQueue;
 use crate::control_values;
 use crate::image::Image;
 

@@ -13,7 +13,6 @@ mod client_error;
 mod client_metadata;
 mod codec;
 mod consumer;
-mod control_queue;
 mod control_values;
 mod exchange;
 mod image;

@@ -17,7 +17,7 @@
 //! | `produce_answer`, `pending_produce` | answers, and those that wait for a flush |
 //! | `fetch`, `fetch_answer`, `session` | offsets to file ranges, waiting, incremental sessions |
 //! | `metadata`, `api_versions`, `list_offsets`, `offset_for_leader_epoch` | the small answers |
-//! | `park`, `mailbox`, `control` | requests that others answer |
+//! | `park`, `mailbox`, `control`, `control_queue` | requests that others answer |
 //! | `executor`, `router`, `topic_config`, `files` | metadata made durable and published |
 //! | `ledger`, `replay` | a coordinator's log: answers that wait for it, and what it holds |
 //! | `broker` | start, handle, end |
@@ -33,6 +33,7 @@ mod close;
 mod config;
 mod connection;
 mod control;
+mod control_queue;
 mod core;
 mod decode;
 mod executor;
@@ -65,6 +66,7 @@ pub mod topic_config;
 pub use broker::{Broker, PartitionInfo, StartError, StartReport};
 pub use config::{BrokerConfig, ConfigError, Limits, Listener};
 pub use control::{ControlEvent, ControlPlane, ControlRequest, NoControl};
+pub use control_queue::ControlQueue;
 pub use faults::Faults;
 pub use files::FileOp;
 pub use replay::Replay;
