@@ -282,7 +282,7 @@ def produce_callback(a: Any, meter: Meter) -> Any:
 def produce_list(a: Any, meter: Meter) -> Any:
     """`send_many()` with lists of 10,000 values."""
     with _producer(a) as client:
-        values = [value(a.size) for _ in range(10_000)]
+        values = [value(a.size)] * 10_000
         client.send(a.topic, values[0]).get(30)
         meter.start()
         for _ in range(a.records // 10_000):
