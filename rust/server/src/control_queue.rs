@@ -14,8 +14,10 @@ use mqlog_protocol::ApiKey;
 
 use crate::{ControlEvent, ControlPlane};
 
-/// How long heartbeats wait for company.
+/// How long heartbeats wait for company, at most.
 const PATIENCE: Duration = Duration::from_millis(3);
+/// How many are company enough.
+const ENOUGH: usize = 8;
 
 /// Events in the order of their arrival.
 pub struct ControlQueue {
@@ -50,7 +52,7 @@ impl ControlPlane for ControlQueue {
         let mut state = self.lock();
         state.urgent |= !is_heartbeat(&event);
         state.events.push_back(event);
-        let ring = state.urgent || !state.patient;
+        let ring = !state.patient || state.urgent || state.events.len() >= ENOUGH;
         drop(state);
         if ring {
             self.arrived.notify_one();
@@ -79,7 +81,9 @@ impl ControlQueue {
         }
         if timeout >= self.patience && !state.events.is_empty() {
             state.patient = true;
-            state = self.wait(state, self.patience, |state| !state.urgent && !state.woken);
+            state = self.wait(state, self.patience, |state| {
+                !state.urgent && !state.woken && state.events.len() < ENOUGH
+            });
             state.patient = false;
         }
         state.woken = false;
@@ -180,6 +184,22 @@ mod tests {
         queue.submit(request(ApiKey::Heartbeat));
         queue.wake();
         assert_eq!(queue.take(10, LONG, || 42).0.len(), 1);
+        assert!(began.elapsed() < LONG);
+    }
+
+    #[test]
+    fn many_do_not_wait() {
+        let queue = patient(LONG);
+        let began = Instant::now();
+        let other = queue.clone();
+        let later = thread::spawn(move || {
+            for _ in 0..ENOUGH {
+                thread::sleep(Duration::from_millis(5));
+                other.submit(request(ApiKey::Heartbeat));
+            }
+        });
+        assert_eq!(queue.take(10, LONG, || 42).0.len(), ENOUGH);
+        later.join().unwrap();
         assert!(began.elapsed() < LONG);
     }
 
