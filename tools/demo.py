@@ -403,7 +403,7 @@ def run() -> None:
     begin = time.monotonic()
     with Broker() as broker:
         say(f"Started mqlog on {broker.bootstrap_servers} in {time.monotonic() - begin:.2f} s")
-        admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers, "log_level": 0})
         for made in admin.create_topics(
             [NewTopic("flights", PARTITIONS, 1), NewTopic("again", PARTITIONS, 1)]
         ).values():
