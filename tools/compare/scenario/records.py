@@ -113,6 +113,13 @@ def produce(peer: Peer) -> None:
 def idempotent(peer: Peer) -> None:
     """Producer ids, sequences, and what DescribeProducers tells of them."""
     topic = peer.make_topic("idempotent", 1)
+
+    def gives_ids() -> bool:
+        asked = {"transactional_id": None, "transaction_timeout_ms": 60_000}
+        return bool(peer.ask("InitProducerId", 4, **asked)["error_code"] == 0)
+
+    # A Kafka that was just started has no block of ids yet.
+    peer.settle("producer ids", gives_ids)
     for version in VERSIONS["InitProducerId"]:
 
         def init(label: str, at: int = version, **values: Any) -> dict[str, Any]:
