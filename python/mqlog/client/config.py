@@ -230,6 +230,13 @@ class Config(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def close(self, *names: str) -> None:
+        """Closes the user's objects that are the values of these settings, where they can be."""
+        for name in names:
+            close = getattr(self[name], "close", None)
+            if close is not None:
+                close()
+
     def net(self) -> dict[str, Any]:
         """What `_native.Client` takes: how to reach the cluster."""
         secure = self["security_protocol"]

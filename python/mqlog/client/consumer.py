@@ -11,8 +11,7 @@ from mqlog._columns import RecordColumns
 from mqlog._consumer import Record
 from mqlog.client.batch import RecordBatch
 from mqlog.client.commits import Callback, CommitFuture, Offsets
-from mqlog.client.flow import Flow, Refresh
-from mqlog.client.metadata import Snapshot
+from mqlog.client.metadata import refreshed
 from mqlog.client.offsets import EARLIEST, LATEST, list_offsets
 from mqlog.client.polling import Polling
 from mqlog.client.structs import (
@@ -327,25 +326,15 @@ class KafkaConsumer(Polling):
 
     def topics(self) -> set[str]:
         """The names of all topics that it may see; asks a broker."""
-
-        def flow() -> Flow[Snapshot]:
-            found: Snapshot = yield Refresh(None)
-            return found
-
         with self._use():
-            return set(self._run(flow(), "listing topics").topics())
+            return set(self._run(refreshed(None), "listing topics").topics())
 
     def partitions_for_topic(self, topic: str) -> set[int]:
         """The numbers of a topic's partitions; empty if there is no such topic."""
-
-        def flow() -> Flow[Snapshot]:
-            found: Snapshot = yield Refresh([topic])
-            return found
-
         with self._use():
             known = self._core.snapshot().topic(topic)
             if known is None or known.error_code:
-                known = self._run(flow(), f"looking for topic {topic!r}").topic(topic)
+                known = self._run(refreshed([topic]), f"looking for topic {topic!r}").topic(topic)
         return set() if known is None else set(range(len(known.partitions)))
 
     def beginning_offsets(

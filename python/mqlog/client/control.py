@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 from mqlog.client.commits import Callback, CommitFuture, Commits, Offsets
 from mqlog.client.driver import Driver, Task
-from mqlog.client.flow import Flow, Refresh
+from mqlog.client.flow import Flow
 from mqlog.client.group import Group
 from mqlog.client.heart import Heart
-from mqlog.client.metadata import Snapshot, counts
+from mqlog.client.metadata import Snapshot, counts, refreshed
 from mqlog.client.offsets import Coordinators, Identity, committed
 from mqlog.client.positions import Positions, Reading
 from mqlog.client.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
@@ -169,7 +169,7 @@ class Control:
             self._retake(task.result())
         elif self._look is None and now - self._looked >= age:
             self._looked = now
-            self._look = self.driver.start(_everything())
+            self._look = self.driver.start(refreshed(None))
 
     def _retake(self, snapshot: Snapshot) -> None:
         names = snapshot.topics()
@@ -321,8 +321,3 @@ class Control:
 
 def _complain(error: Any) -> None:
     log.warning("an automatic commit failed; the next one comes: %s", error)
-
-
-def _everything() -> Flow[Snapshot]:
-    snapshot: Snapshot = yield Refresh(None)
-    return snapshot

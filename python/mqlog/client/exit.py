@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import threading
 import weakref
 from collections.abc import Callable
@@ -32,6 +33,7 @@ def at_exit(client: T, end: Callable[[T], None]) -> Callable[[], None]:
     return atexit.register(close)
 
 
+@functools.cache  # once for all clients
 def _expect_closed() -> None:
     """Keeps quiet about ClosedError in daemon threads: it is how the end reaches them, no news."""
     tell = threading.excepthook

@@ -49,7 +49,6 @@ NO_GENERATION = -1
 #: How much longer than others may take to join the answer to a JoinGroup is waited for.
 JOIN_GRACE_MS = 5_000
 _MANY_LEAVE = 3
-_ILLEGAL_GENERATION, _UNKNOWN_MEMBER, _FENCED = 22, 25, 82
 
 
 class Reader(Protocol):
@@ -189,14 +188,14 @@ class Group:
             self._lost_by(word.code)
 
     def _lost_by(self, code: int) -> None:
-        if code == _FENCED:
+        if code == FencedInstanceIdError.code:
             raise self._fenced()
-        if code not in (_UNKNOWN_MEMBER, _ILLEGAL_GENERATION):
+        if code not in (UnknownMemberIdError.code, IllegalGenerationError.code):
             self._heart.stop()
             self._leave_behind(forget_member=False)
             raise KafkaError.of(code, f"group {self._group!r}: {KafkaError.of(code)}")
         log.warning("group %s went on without this member: %s", self._group, KafkaError.of(code))
-        self._leave_behind(forget_member=code == _UNKNOWN_MEMBER)
+        self._leave_behind(forget_member=code == UnknownMemberIdError.code)
 
     def _leave_behind(self, *, forget_member: bool) -> None:
         """The generation is over, and others may have the partitions already."""
@@ -392,7 +391,7 @@ class Group:
             ),
             InvalidSessionTimeoutError.code: f"session_timeout_ms={session:g} is not allowed",
         }
-        if code == _FENCED:
+        if code == FencedInstanceIdError.code:
             return self._fenced()
         known = KafkaError.of(code)
         hint = hints.get(code)
@@ -489,5 +488,5 @@ def _leave(node: int, group: str, member: str, reason: str) -> Flow[None]:
     answer: LeaveGroupResponse = yield Call(request, node, "group", LeaveGroupRequest)
     told = [answer.error_code, *(one.error_code for one in answer.members)]
     code = next((code for code in told if code), 0)
-    if code and code != _UNKNOWN_MEMBER:  # then it is gone already
+    if code and code != UnknownMemberIdError.code:  # then it is gone already
         raise KafkaError.of(code, f"leaving group {group!r}: {KafkaError.of(code)}")

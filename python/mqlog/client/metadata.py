@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from mqlog.client.flow import Flow, Refresh
 from mqlog.client.structs import BrokerMetadata, PartitionInfo
 
 
@@ -71,6 +72,12 @@ def _partitions(topic: str, told: Iterable[Any]) -> tuple[PartitionInfo, ...]:
     }
     size = max(known, default=-1) + 1
     return tuple(known.get(i) or PartitionInfo(topic, i, -1, -1, (), ()) for i in range(size))
+
+
+def refreshed(topics: list[str] | None) -> Flow[Snapshot]:
+    """The cluster as it is now, with these topics or, if None, with all of them."""
+    snapshot: Snapshot = yield Refresh(topics)
+    return snapshot
 
 
 def counts(snapshot: Snapshot, topics: frozenset[str]) -> dict[str, int]:

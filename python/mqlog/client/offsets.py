@@ -13,11 +13,15 @@ from mqlog.client.structs import OffsetAndMetadata, OffsetAndTimestamp, TopicPar
 from mqlog.errors import (
     CommitFailedError,
     CoordinatorNotAvailableError,
+    IllegalGenerationError,
     KafkaConnectionError,
     KafkaError,
     LeaderNotAvailableError,
     NotCoordinatorError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
     UnknownTopicOrPartitionError,
+    UnsupportedForMessageFormatError,
 )
 
 # Messages are imported where they are made: their classes take a while, and most are never needed.
@@ -41,7 +45,6 @@ GROUP_KEY = 0
 #: The newest versions that speak of topics by name; the first of FindCoordinator for many keys and
 #: of OffsetFetch for many groups.
 _COMMIT_BY_NAME, _FETCH_BY_NAME, _MANY_KEYS, _MANY_GROUPS = 9, 9, 4, 8
-_ILLEGAL_GENERATION, _UNKNOWN_MEMBER, _REBALANCING = 22, 25, 27
 
 
 class Coordinators:
@@ -172,7 +175,7 @@ def _commit(
 
 
 def _commit_error(code: int, place: TopicPartition) -> KafkaError:
-    if code in (_ILLEGAL_GENERATION, _UNKNOWN_MEMBER):
+    if code in (IllegalGenerationError.code, UnknownMemberIdError.code):
         error = CommitFailedError(
             f"{place.topic}-{place.partition}: the offset was not committed: the group has gone on "
             "without this consumer and gave the partition to another; poll() joins it again. If "
@@ -187,7 +190,7 @@ def _commit_error(code: int, place: TopicPartition) -> KafkaError:
         code,
         topic=place.topic,
         partition=place.partition,
-        hint=hint if code == _REBALANCING else None,
+        hint=hint if code == RebalanceInProgressError.code else None,
     )
 
 
@@ -357,11 +360,9 @@ def list_offsets(
     return at_leaders(wanted, ask, patient=patient)
 
 
-_OLD_FORMAT = 43
-
-
 def _offset(topic: str, told: Any) -> OffsetAndTimestamp | KafkaError | None:
-    if told.error_code == _OLD_FORMAT or (not told.error_code and told.offset < 0):
+    too_old = told.error_code == UnsupportedForMessageFormatError.code
+    if too_old or (not told.error_code and told.offset < 0):
         return None
     if told.error_code:
         return KafkaError.of(told.error_code, topic=topic, partition=told.partition_index)

@@ -142,10 +142,7 @@ class Polling(ConsumerBase):
             log.warning("the consumer was closed before all was done: %s", error)
         finally:
             self._end()
-            for name in ("key_deserializer", "value_deserializer"):
-                close = getattr(self._config[name], "close", None)
-                if close is not None:
-                    close()
+            self._config.close("key_deserializer", "value_deserializer")
 
     def _end(self) -> None:
         self._closed = True

@@ -267,10 +267,9 @@ class Positions:
         times = {place: _timestamp(where or self._policy) for place, where in wanted.items()}
         found = yield from list_offsets(times, committed_only=self._committed_only)
         skips = [place for place, where in wanted.items() if where is None]
-        for place in [place for place, at in found.items() if at is None]:
-            # No record is that young: whatever comes is.
-            latest = yield from list_offsets({place: LATEST}, committed_only=self._committed_only)
-            found[place] = latest[place]
+        # Where no record is that young, whatever comes is.
+        none = dict.fromkeys([place for place, at in found.items() if at is None], LATEST)
+        found |= yield from list_offsets(none, committed_only=self._committed_only)
         if self._policy == "latest" and skips and not self._warned:
             yield from self._warn({place: at.offset for place in skips if (at := found[place])})
         for place, at in found.items():

@@ -132,10 +132,7 @@ class KafkaProducer(ProducerBase):
             )
         used = time.monotonic() - start
         self._callbacks.join(None if timeout is None else max(timeout - used, FORGOTTEN_S))
-        for name in ("key_serializer", "value_serializer"):
-            closing = getattr(self._config[name], "close", None)
-            if closing is not None:
-                closing()
+        self._config.close("key_serializer", "value_serializer")
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """What was counted since the producer was made, by kafka-python's groups and names."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from mqlog.client.admin.types import ACLOperation
 from mqlog.client.driver import Driver
 from mqlog.client.flow import Call, Flow, Refresh, Target, gather, retrying
-from mqlog.client.metadata import Snapshot
+from mqlog.client.metadata import refreshed
 from mqlog.client.offsets import Coordinators
 from mqlog.errors import ClosedError, KafkaError, NoError, NotControllerError, for_code
 
@@ -71,7 +71,7 @@ class AdminBase:
 
     def _nodes(self) -> Flow[list[int]]:
         """The brokers that are up."""
-        snapshot: Snapshot = yield Refresh([])
+        snapshot = yield from refreshed([])
         return sorted(snapshot.brokers())
 
     def _at_nodes(self, nodes: Iterable[int], request: Any, **how: Any) -> Flow[list[Any]]:

@@ -18,7 +18,14 @@ from mqlog.client.structs import (
     TopicPartition,
 )
 from mqlog.client.subscription import partition as as_partition
-from mqlog.errors import KafkaError, ProtocolError, UnsupportedVersionError
+from mqlog.errors import (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    KafkaError,
+    NotCoordinatorError,
+    ProtocolError,
+    UnsupportedVersionError,
+)
 from mqlog.protocol.delete_groups import DeleteGroupsRequest, DeleteGroupsResponse
 from mqlog.protocol.describe_groups import DescribeGroupsRequest, DescribeGroupsResponse
 from mqlog.protocol.leave_group import LeaveGroupRequest, LeaveGroupResponse
@@ -32,7 +39,13 @@ _STATES, _TYPES, _MANY = 4, 5, 3
 _DEAD = 5
 _NEWEST = 3
 #: The coordinator is being found, or reads its log.
-_WAIT = frozenset({14, 15, 16})
+_WAIT = frozenset(
+    {
+        CoordinatorLoadInProgressError.code,
+        CoordinatorNotAvailableError.code,
+        NotCoordinatorError.code,
+    }
+)
 
 
 class GroupAdmin(AdminBase):
