@@ -361,17 +361,10 @@ fn reason(error: &ClientError) -> String {
             address,
             reason,
             hint,
-        } if hint.is_empty() => format!("{address}: {reason}"),
-        ClientError::Connect {
-            address,
-            reason,
-            hint,
-        }
-        | ClientError::Disconnected {
-            address,
-            reason,
-            hint,
-        } => format!("{address}: {reason} ({hint})"),
+        } => match hint.as_str() {
+            "" => format!("{address}: {reason}"),
+            hint => format!("{address}: {reason} ({hint})"),
+        },
         other => other.to_string(),
     }
 }

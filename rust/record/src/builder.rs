@@ -28,19 +28,8 @@ impl BatchBuilder {
     /// An empty batch at offset 0, without a producer.
     pub fn new(codec: Codec) -> BatchBuilder {
         let header = BatchHeader {
-            base_offset: 0,
-            batch_length: 0,
-            partition_leader_epoch: -1,
-            magic: 2,
-            crc: 0,
             attributes: codec as i16,
-            last_offset_delta: -1,
-            base_timestamp: -1,
-            max_timestamp: -1,
-            producer_id: -1,
-            producer_epoch: -1,
-            base_sequence: -1,
-            records_count: 0,
+            ..BatchHeader::EMPTY
         };
         BatchBuilder {
             codec,

@@ -57,6 +57,23 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 }
 
 impl BatchHeader {
+    /// A batch of ours without records, a producer or a place.
+    pub const EMPTY: BatchHeader = BatchHeader {
+        base_offset: 0,
+        batch_length: 0,
+        partition_leader_epoch: -1,
+        magic: 2,
+        crc: 0,
+        attributes: 0,
+        last_offset_delta: -1,
+        base_timestamp: -1,
+        max_timestamp: -1,
+        producer_id: -1,
+        producer_epoch: -1,
+        base_sequence: -1,
+        records_count: 0,
+    };
+
     /// Reads a header from the start of `bytes` and checks magic and the least length, not the
     /// checksum and not whether the whole batch is there.
     pub fn parse(bytes: &[u8]) -> Result<BatchHeader, RecordError> {

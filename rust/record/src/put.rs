@@ -170,17 +170,12 @@ impl Cursor<'_> {
     /// byte by byte, and the next field overwrites the rest.
     #[inline]
     fn varint(&mut self, value: i64) -> Option<()> {
-        let raw = zigzag(value);
+        let Some(short) = Short::new(value) else {
+            return self.long_varint(zigzag(value));
+        };
         let room = self.room.get_mut(self.at..)?.first_chunk_mut::<4>()?;
-        if raw < 0x80 {
-            *room = (raw as u32).to_le_bytes();
-            self.at += 1;
-        } else if raw < 0x4000 {
-            *room = ((raw & 0x7f | 0x80 | (raw & 0x3f80) << 1) as u32).to_le_bytes();
-            self.at += 2;
-        } else {
-            self.long_varint(raw)?;
-        }
+        *room = (short.bits as u32).to_le_bytes();
+        self.at += short.len;
         Some(())
     }
 

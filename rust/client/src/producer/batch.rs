@@ -420,11 +420,6 @@ impl Batch {
             sequence: -1,
         });
         let header = BatchHeader {
-            base_offset: 0,
-            batch_length: 0,
-            partition_leader_epoch: -1,
-            magic: 2,
-            crc: 0,
             attributes: self.codec as i16,
             last_offset_delta: self.count - 1,
             base_timestamp: self.base_timestamp,
@@ -433,6 +428,7 @@ impl Batch {
             producer_epoch: numbers.epoch,
             base_sequence: numbers.sequence,
             records_count: self.count,
+            ..BatchHeader::EMPTY
         };
         let crc = self.crc.unwrap_or_else(|| crc32c(&self.records));
         let sealed = header.seal(self.records.len(), crc);
