@@ -26,7 +26,6 @@ class Produce:
         self.producer = KafkaProducer(
             bootstrap_servers=self.broker.bootstrap_servers,
             batch_size=1_000_000,
-            buffer_memory=256 << 20,
             max_request_size=2_000_000,
             compression_type=codec,
         )

@@ -64,24 +64,12 @@ def test_produce_is_answered_by(name: str) -> None:
 
 
 @nonsense
-def test_metadata_is_answered_by(name: str) -> None:
+@pytest.mark.parametrize("api", [Api.METADATA, Api.API_VERSIONS], ids=["metadata", "versions"])
+def test_what_a_client_begins_with_is_answered_by(api: Api, name: str) -> None:
     action, word = NONSENSE[name]
     with Cluster() as cluster:
         cluster.create("t")
-        cluster.always(Api.METADATA, action)
-        with (
-            pytest.raises(KafkaError, match=word or None),
-            producer(cluster.bootstrap_servers, **LIMITS) as client,
-        ):
-            client.send("t", b"v").get(8)
-
-
-@nonsense
-def test_api_versions_is_answered_by(name: str) -> None:
-    action, word = NONSENSE[name]
-    with Cluster() as cluster:
-        cluster.create("t")
-        cluster.always(Api.API_VERSIONS, action)
+        cluster.always(api, action)
         with (
             pytest.raises(KafkaError, match=word or None),
             producer(cluster.bootstrap_servers, **LIMITS) as client,

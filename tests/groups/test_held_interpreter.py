@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from wire.conftest import split_address
+from wire.held import while_held
 
 from mqlog.testing import Broker
 
@@ -106,28 +102,12 @@ print(rounds, flush=True)
 
 
 def run(held_s: int) -> None:
-    """Hold it for so long; PyDLL keeps the GIL, unlike CDLL."""
-    hold = ctypes.PyDLL(None).sleep
+    """Hold it for so long."""
     config = {"group.initial.rebalance.delay.ms": 0, "group.min.session.timeout.ms": SESSION_MS}
     with Broker(in_process=True, config=config) as broker:
         host, port = split_address(broker.bootstrap_servers)
-        client = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", CLIENT, host, str(port), str(SESSION_MS)],
-            cwd=Path(__file__).parent.parent,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        with client:
-            assert client.stdin
-            assert client.stdout
-            assert client.stdout.readline() == "ready\n"
-            client.stdin.write(f"held\n{held_s + 0.5}\n")
-            client.stdin.flush()
-            hold(held_s)
-            rounds = client.stdout.readline()
-        assert client.returncode == 0
-        assert int(rounds) >= 1
+        rounds = while_held(CLIENT, [host, str(port), str(SESSION_MS)], held_s, held_s + 0.5)
+    assert rounds >= 1
 
 
 def test_nobody_expires_while_the_interpreter_is_held() -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from mqlog.testing import Broker
 
 from .client import Connection
 from .conftest import create_topic, split_address
+from .held import while_held
 
 pytestmark = pytest.mark.ours
 
@@ -40,27 +36,11 @@ with Connection((host, int(port))) as connection:
 
 
 def test_produce_and_fetch_go_on_while_the_gil_is_held() -> None:
-    hold = ctypes.PyDLL(None).sleep  # PyDLL keeps the GIL, unlike CDLL
     with Broker(in_process=True) as broker:
         host, port = split_address(broker.bootstrap_servers)
         with Connection((host, port)) as connection:
             topic = create_topic(connection)
         arguments = [host, str(port), topic.name, str(topic.id)]
-        client = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", CLIENT, *arguments],
-            cwd=Path(__file__).parent.parent,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        with client:
-            assert client.stdin
-            assert client.stdout
-            assert client.stdout.readline() == "ready\n"
-            client.stdin.write(f"held\n{LOOKED_AT_S}\n")
-            client.stdin.flush()
-            hold(HELD_S)
-            done = int(client.stdout.readline())
-        assert client.returncode == 0
+        done = while_held(CLIENT, arguments, HELD_S, LOOKED_AT_S)
     # A count, not a time: any broker that needs the interpreter gets nothing done.
     assert done >= 10

@@ -7,22 +7,15 @@ mod peer;
 
 use std::time::Duration;
 
-use ledger::{settings, Client, Fault, Ledger};
+use ledger::{numbered, settings, Client, Fault, Ledger};
 use mqlog_protocol::ErrorCode;
-
-fn numbered(count: usize) -> Vec<Vec<u8>> {
-    (0..count).map(|n| n.to_string().into_bytes()).collect()
-}
 
 #[test]
 fn records_arrive_in_order_with_their_offsets() {
     let ledger = Ledger::start(1, 1);
     let client = Client::start(&ledger, settings());
     let values = numbered(5000);
-    let sent: Vec<_> = values
-        .iter()
-        .map(|value| client.send_to(0, value))
-        .collect();
+    let sent = client.send_all(&values);
     client.flush();
     assert_eq!(ledger.values(0), values);
     for (sent, offset) in sent.iter().zip(0..) {
@@ -39,10 +32,7 @@ fn survives(faults: &'static [Fault], nodes: usize) -> Ledger {
     config.batch_size = 200;
     let client = Client::start(&ledger, config);
     let values = numbered(400);
-    let sent: Vec<_> = values
-        .iter()
-        .map(|value| client.send_to(0, value))
-        .collect();
+    let sent = client.send_all(&values);
     client.flush();
     assert_eq!(ledger.values(0), values, "{faults:?}");
     for (sent, offset) in sent.iter().zip(0..) {
@@ -105,10 +95,7 @@ fn a_refused_batch_fails_alone() {
     config.batch_size = 200;
     let client = Client::start(&ledger, config);
     let values = numbered(400);
-    let sent: Vec<_> = values
-        .iter()
-        .map(|value| client.send_to(0, value))
-        .collect();
+    let sent = client.send_all(&values);
     client.flush();
     let results: Vec<_> = sent.iter().map(|sent| client.get(sent)).collect();
     let written: Vec<_> = values

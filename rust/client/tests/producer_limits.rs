@@ -7,14 +7,10 @@ mod peer;
 
 use std::time::Duration;
 
-use ledger::{settings, Client, Fault, Ledger};
+use ledger::{numbered, settings, Client, Fault, Ledger};
 use mqlog_client::producer::Taken;
 use mqlog_client::ClientError;
 use mqlog_protocol::ErrorCode;
-
-fn numbered(count: usize) -> Vec<Vec<u8>> {
-    (0..count).map(|n| n.to_string().into_bytes()).collect()
-}
 
 #[test]
 fn batches_too_large_for_the_broker_are_split_and_keep_their_place() {
@@ -35,10 +31,7 @@ fn batches_too_large_for_the_broker_are_split_and_keep_their_place() {
                     .collect()
             })
             .collect();
-        let sent: Vec<_> = values
-            .iter()
-            .map(|value| client.send_to(0, value))
-            .collect();
+        let sent = client.send_all(&values);
         // Whoever watches is told when the last part of the parts is written.
         let told = client.producer.completions().clone();
         assert!(sent[0].0.watch(&told, 7));
@@ -67,10 +60,7 @@ fn a_single_record_too_large_says_so_and_fails_alone() {
     let values: Vec<Vec<u8>> = (0..40)
         .map(|n| vec![n; if n == 20 { 2000 } else { 20 }])
         .collect();
-    let sent: Vec<_> = values
-        .iter()
-        .map(|value| client.send_to(0, value))
-        .collect();
+    let sent = client.send_all(&values);
     client.flush();
     for (n, sent) in sent.iter().enumerate() {
         match client.get(sent) {

@@ -7,10 +7,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mqlog_log::sim::{Call, Fault, FsMode, SimDisk};
-use mqlog_log::{
-    AppendError, DataDir, DataDirOptions, LogConfig, LogError, Partition, ReadUpTo, State,
-};
+use mqlog_log::sim::{Call, Fault, SimDisk};
+use mqlog_log::{DataDir, LogError, Partition, ReadUpTo, State};
 use mqlog_record::Batches;
 use support::*;
 
@@ -18,17 +16,6 @@ const EIO: i32 = 5;
 const EMFILE: i32 = 24;
 const ENOSPC: i32 = 28;
 const EDQUOT: i32 = 122;
-const STORAGE_ERROR: i16 = 56;
-
-fn bench(change: impl FnOnce(&mut DataDirOptions, &mut LogConfig)) -> (SimDisk, Bench) {
-    let disk = SimDisk::new(11, FsMode::Ordered);
-    let bench = Bench::on(Arc::new(disk.clone()), |options, config| {
-        options.path = "/data".into();
-        options.recovery_threads = 1;
-        change(options, config);
-    });
-    (disk, bench)
-}
 
 fn fail(disk: &SimDisk, call: Call, path: &str, errno: i32) {
     disk.fail(Fault {
@@ -38,12 +25,6 @@ fn fail(disk: &SimDisk, call: Call, path: &str, errno: i32) {
         times: 1,
         errno,
     });
-}
-
-fn refused(answer: Result<mqlog_log::Appended, AppendError>) -> String {
-    let error = answer.unwrap_err();
-    assert_eq!(error.code(), STORAGE_ERROR, "{error}");
-    error.to_string()
 }
 
 fn committed(partition: &Partition) -> Vec<(i64, i64)> {
@@ -56,7 +37,7 @@ fn committed(partition: &Partition) -> Vec<(i64, i64)> {
 
 #[test]
 fn a_full_disk_costs_the_produce_that_met_it() {
-    let (disk, mut bench) = bench(|_, _| {});
+    let (disk, mut bench) = Bench::simulated(|_, _| {});
     let partition = bench.create();
     bench.append(&partition, &mut batch(2, 300, 1)).unwrap();
     bench.dir().flush_once().unwrap();
@@ -95,7 +76,7 @@ fn a_full_disk_costs_the_produce_that_met_it() {
 #[test]
 fn an_idempotent_producer_goes_on_where_the_full_disk_stopped_it() {
     for errno in [ENOSPC, EDQUOT] {
-        let (disk, bench) = bench(|_, _| {});
+        let (disk, bench) = Bench::simulated(|_, _| {});
         let partition = bench.create();
         bench
             .append(&partition, &mut idempotent(9, 0, 0, 2))
@@ -123,7 +104,7 @@ fn no_room_and_no_descriptor_for_a_roll() {
         (Call::Create, EDQUOT),
         (Call::Open, EMFILE),
     ] {
-        let (disk, mut bench) = bench(|_, config| config.segment_bytes = 1_000);
+        let (disk, mut bench) = Bench::simulated(|_, config| config.segment_bytes = 1_000);
         let partition = bench.create();
         bench.append(&partition, &mut batch(1, 800, 1)).unwrap();
         fail(&disk, call, "001.log", errno);
@@ -140,7 +121,7 @@ fn no_room_and_no_descriptor_for_a_roll() {
 #[test]
 fn a_write_that_fails_takes_its_partition_offline_and_no_other() {
     for undo in [false, true] {
-        let (disk, mut bench) = bench(|_, _| {});
+        let (disk, mut bench) = Bench::simulated(|_, _| {});
         let both = bench.create_many(2);
         for partition in &both {
             bench.append(partition, &mut batch(2, 300, 1)).unwrap();
@@ -187,7 +168,7 @@ fn a_flush_that_fails_is_never_tried_again() {
     ];
     for (call, path) in calls {
         for errno in [EIO, ENOSPC] {
-            let (disk, mut bench) = bench(|options, config| {
+            let (disk, mut bench) = Bench::simulated(|options, config| {
                 options.syncfs = call == Call::SyncFs;
                 config.segment_bytes = 1_000;
             });
@@ -237,7 +218,7 @@ fn a_flush_that_fails_is_never_tried_again() {
 #[test]
 fn no_room_for_a_small_file_is_tried_again() {
     for name in ["epochs", "checkpoint", "snapshot"] {
-        let (disk, mut bench) = bench(|_, _| {});
+        let (disk, mut bench) = Bench::simulated(|_, _| {});
         let partition = bench.create();
         bench
             .append(&partition, &mut idempotent(3, 0, 0, 2))
@@ -320,7 +301,7 @@ fn open_two(bench: &Bench, dir: &DataDir) -> Vec<Arc<Partition>> {
 /// next; then all is well again.
 fn any_call(call: Call, skip: u32, times: u32, errno: i32, crash: bool) -> bool {
     let label = format!("{call:?} after {skip}, {times} times, errno {errno}, crash {crash}");
-    let (disk, mut bench) = bench(|options, config| {
+    let (disk, mut bench) = Bench::simulated(|options, config| {
         options.reserve_bytes = 5_000;
         config.segment_bytes = 2_500;
         config.index_interval_bytes = 600;

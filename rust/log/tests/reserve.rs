@@ -5,32 +5,13 @@ mod support;
 
 use std::sync::Arc;
 
-use mqlog_log::sim::{FsMode, SimDisk};
-use mqlog_log::{AppendError, DataDirOptions, LogConfig, META_TOPIC_ID};
+use mqlog_log::{LogConfig, META_TOPIC_ID};
 use support::*;
-
-const STORAGE_ERROR: i16 = 56;
-
-fn bench(change: impl FnOnce(&mut DataDirOptions, &mut LogConfig)) -> (SimDisk, Bench) {
-    let disk = SimDisk::new(11, FsMode::Ordered);
-    let bench = Bench::on(Arc::new(disk.clone()), |options, config| {
-        options.path = "/data".into();
-        options.recovery_threads = 1;
-        change(options, config);
-    });
-    (disk, bench)
-}
-
-fn refused(answer: Result<mqlog_log::Appended, AppendError>) -> String {
-    let error = answer.unwrap_err();
-    assert_eq!(error.code(), STORAGE_ERROR, "{error}");
-    error.to_string()
-}
 
 #[test]
 fn the_reserve_is_for_what_makes_room() {
     let reserve = 40_000;
-    let (disk, bench) = bench(|options, config| {
+    let (disk, bench) = Bench::simulated(|options, config| {
         options.reserve_bytes = reserve;
         config.segment_bytes = 5_000;
         config.file_delete_delay_ms = 0;
@@ -77,7 +58,7 @@ fn the_reserve_is_for_what_makes_room() {
 
 #[test]
 fn the_brokers_own_records_leave_room_for_a_restart() {
-    let (disk, mut bench) = bench(|options, config| {
+    let (disk, mut bench) = Bench::simulated(|options, config| {
         options.reserve_bytes = 40_000;
         config.essential = true;
     });

@@ -74,6 +74,11 @@ impl Client {
         self.try_send(&self.record(Some(partition), value)).unwrap()
     }
 
+    /// All to partition 0.
+    pub fn send_all(&self, values: &[Vec<u8>]) -> Vec<Sent> {
+        values.iter().map(|value| self.send_to(0, value)).collect()
+    }
+
     pub fn record<'a>(&self, partition: Option<i32>, value: &'a [u8]) -> Append<'a> {
         Append {
             topic: self.topic,

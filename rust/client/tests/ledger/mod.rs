@@ -25,6 +25,11 @@ use crate::peer::{self, Asked, Line};
 
 pub const TOPIC: [u8; 16] = [1; 16];
 
+/// So many values, of which no two are the same.
+pub fn numbered(count: usize) -> Vec<Vec<u8>> {
+    (0..count).map(|n| n.to_string().into_bytes()).collect()
+}
+
 /// What happens to one Produce request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Arc;
 
+use mqlog_log::sim::{FsMode, SimDisk};
 use mqlog_log::{
     check_batch, AppendError, AppendMode, Appended, Clock, DataDir, DataDirOptions, Disk,
     LogConfig, LogError, Partition, ReadError, ReadUpTo, RealDisk, TopicId,
@@ -15,6 +16,7 @@ use tempfile::TempDir;
 
 pub const TOPIC: TopicId = [0xab; 16];
 pub const NOW: i64 = 1_700_000_000_000;
+const STORAGE_ERROR: i16 = 56;
 
 /// A clock that moves when told.
 pub struct ManualClock(pub AtomicI64);
@@ -67,6 +69,17 @@ impl Bench {
         };
         bench.open();
         bench
+    }
+
+    /// On a simulated disk, which can fail and be full.
+    pub fn simulated(change: impl FnOnce(&mut DataDirOptions, &mut LogConfig)) -> (SimDisk, Bench) {
+        let disk = SimDisk::new(11, FsMode::Ordered);
+        let bench = Bench::on(Arc::new(disk.clone()), |options, config| {
+            options.path = "/data".into();
+            options.recovery_threads = 1;
+            change(options, config);
+        });
+        (disk, bench)
     }
 
     pub fn try_open(&self) -> Result<DataDir, LogError> {
@@ -272,4 +285,11 @@ pub fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = std::fs::read(path).unwrap();
     change(&mut bytes);
     std::fs::write(path, bytes).unwrap();
+}
+
+/// What a produce was refused with, which is KAFKA_STORAGE_ERROR.
+pub fn refused(answer: Result<Appended, AppendError>) -> String {
+    let error = answer.unwrap_err();
+    assert_eq!(error.code(), STORAGE_ERROR, "{error}");
+    error.to_string()
 }
